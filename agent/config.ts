@@ -1,0 +1,54 @@
+// Configuration: file, environment and flags become one frozen Config; every error is reported at once, by field.
+import type { IpAddress, NodeName, Prefix, Vni } from './core/ids';
+
+export interface Config {
+  /** Default: the host name. */
+  readonly nodeName: NodeName;
+  /** Run-time files: socket, own bpffs if needed. Default /run/vxseal. */
+  readonly runDir: string;
+  /** Survives reboots: generation, highest sequences seen. Default /var/lib/vxseal. */
+  readonly stateDir: string;
+  /** Folder on a bpffs for our pins. Default /sys/fs/bpf/vxseal. */
+  readonly pinDir: string;
+  /** Folder of the compiled BPF objects. Default: beside the program. */
+  readonly bpfDir: string;
+  readonly identity: {
+    readonly trustDomain: string;
+    /** PEM files. */
+    readonly key: string;
+    readonly chain: string;
+    readonly roots: string;
+  };
+  readonly bus: { readonly type: 'directory'; readonly path: string };
+  readonly underlay: {
+    /** Device names; empty: the devices that carry the VTEP addresses. */
+    readonly devices: readonly string[];
+    /** Our outer addresses; empty: those of the certificate's grant that are configured here. */
+    readonly vteps: readonly IpAddress[];
+    readonly espPort: number;
+    /** An IKE daemon uses the same UDP port: ESP with foreign SPIs passes to the stack. */
+    readonly sharedPort: boolean;
+    /** Order in which XDP is tried; "tc" decrypts in tc ingress. */
+    readonly xdp: 'auto' | 'native' | 'generic' | 'tc';
+  };
+  readonly overlay: {
+    readonly device: string;
+    readonly vni: Vni;
+    readonly port: number;
+    /** 0: computed from the underlay's MTU. */
+    readonly mtuBytes: number;
+    /** Pod prefixes of this node, by VNI. */
+    readonly prefixes: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
+    /** Whole cluster ranges: what lies in them and belongs to no peer is dropped. */
+    readonly protectedPrefixes: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
+  };
+  readonly keys: {
+    readonly packetLimit: bigint;
+    readonly leaseMs: number;
+    /** After this long in a retired epoch the peer is down. */
+    readonly hardLimitMs: number;
+  };
+  readonly probes: { readonly intervalMs: number; readonly timeoutMs: number };
+  readonly reconcileIntervalMs: number;
+  readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
+}

@@ -1,0 +1,60 @@
+// Grammar of the topology records: the JSON payloads of docs/keys.md §5. Decoding bytes and verifying trust are
+// verify.ts; this file owns the shapes and nothing else.
+import type { IpAddress, NodeName, Prefix, Vni } from './ids';
+
+export const NODES_TOPIC = 'vxseal.nodes.v1';
+export const PODS_TOPIC = 'vxseal.pods.v1';
+
+/** The only suite so far (RFC 7634, ESN, ESP in UDP). */
+export const SUITE = 'chacha20-poly1305';
+
+/** An epoch as its owner announces it. */
+export interface AnnouncedEpoch {
+  /** Grows by at least one with each new key pair of the node. */
+  readonly number: number;
+  /** X25519 public key, 32 bytes. */
+  readonly publicKey: Uint8Array;
+}
+
+export interface NodeAnnouncement {
+  readonly kind: 'node';
+  readonly node: NodeName;
+  /** Random per agent process, hex: two live ones for one name is a duplicate identity. */
+  readonly bootId: string;
+  /** Orders records of a node: greater generation wins, then greater sequence. */
+  readonly generation: number;
+  readonly sequence: number;
+  /** Lease, wall clock in milliseconds. */
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
+  /** Outer addresses, at most one of each family. */
+  readonly vteps: readonly IpAddress[];
+  /** UDP port for ESP. */
+  readonly port: number;
+  /** Pod prefixes by VNI, sorted by VNI, then prefix. */
+  readonly prefixes: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
+  readonly suites: readonly string[];
+  readonly epoch: AnnouncedEpoch;
+  readonly agentVersion: string;
+}
+
+/** Signed removal of a node from the overlay (drain). */
+export interface NodeWithdrawal {
+  readonly kind: 'withdrawal';
+  readonly node: NodeName;
+  readonly generation: number;
+  readonly sequence: number;
+  readonly notAfterMs: number;
+}
+
+/** Bytes that parsed as a record of ours. Nothing in it may be believed. */
+export type UnverifiedAnnouncement = NodeAnnouncement | NodeWithdrawal;
+
+/** Signature, chain, grant, key and lease form are good; order and lease expiry are the roster's. */
+export interface VerifiedAnnouncement {
+  readonly announcement: NodeAnnouncement | NodeWithdrawal;
+  /** End of the signing certificate, wall clock in milliseconds. */
+  readonly certificateNotAfterMs: number;
+  /** Lower-case hex serial number of the signing certificate. */
+  readonly certificateSerial: string;
+}

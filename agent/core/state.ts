@@ -1,0 +1,98 @@
+// What the data plane and the kernel are to look like, as plain values. desired() makes it, plan() compares it
+// with what is there, the drivers apply the difference.
+import type { IpAddress, PeerNumber, Prefix, Spi, Vni } from './ids';
+
+/** One entry of the `overlay` map. */
+export interface OverlayEntry {
+  readonly vni: Vni;
+  readonly prefix: Prefix;
+  readonly peer: PeerNumber;
+  /** A node's own address (abi.h OVERLAY_F_NODE), not a pod prefix. */
+  readonly node: boolean;
+}
+
+/** One entry of `peers`, and through `vteps` of the outer addresses that are the peer's. */
+export interface PeerEntry {
+  readonly number: PeerNumber;
+  /** First 16 bytes of SHA-256(node name), hex: keeps the numbering over restarts. */
+  readonly identity: string;
+  readonly vtep: IpAddress;
+  readonly local: IpAddress;
+  /** "02:xx:xx:xx:xx:xx", docs/wire-format.md. */
+  readonly mac: string;
+}
+
+/** Key material of one direction. `key` and `salt` are secrets: never logged, shown only as `fingerprint`. */
+export interface SaKeys {
+  readonly key: Uint8Array; // 32 bytes
+  readonly salt: Uint8Array; // 4 bytes
+  readonly spi: Spi;
+}
+
+export interface TxSa extends SaKeys {
+  readonly vni: Vni;
+  readonly peer: PeerNumber;
+  /** Last sequence number this SA may use. */
+  readonly limit: bigint;
+}
+
+export interface RxSa extends SaKeys {
+  readonly vni: Vni;
+  readonly peer: PeerNumber;
+  /** Outer source address under which the peer sends. */
+  readonly source: IpAddress;
+}
+
+/** A local pod: the host-side device and the addresses behind it. */
+export interface PodEntry {
+  readonly ifindex: number;
+  readonly vni: Vni;
+  readonly mac: string;
+  readonly hostMac: string;
+  readonly addresses: readonly IpAddress[];
+}
+
+/** Route of a peer's prefix through the VXLAN device, marked with our route protocol. */
+export interface RouteEntry {
+  readonly prefix: Prefix;
+  readonly device: string;
+}
+
+/** The entry points, one program each. */
+export type ProgramName = 'steer' | 'gate' | 'encap' | 'admit' | 'seal' | 'open' | 'deliver' | 'guard';
+
+/** A program at a device. The attach point follows from the program (kernel/programs.ts). */
+export interface HookEntry {
+  readonly program: ProgramName;
+  readonly ifindex: number;
+}
+
+/** What the agent wants of the VXLAN device. */
+export interface VxlanSpec {
+  readonly name: string;
+  readonly mac: string;
+  readonly port: number;
+  readonly mtuBytes: number;
+}
+
+export interface DatapathSettings {
+  readonly hostVni: Vni;
+  readonly vxlanPort: number;
+  readonly espPort: number;
+  readonly underlayMtuBytes: number;
+  readonly vxlanMtuBytes: number;
+  readonly mac: string;
+  readonly sharedPort: boolean;
+}
+
+export interface DesiredState {
+  readonly settings: DatapathSettings;
+  readonly vxlan: VxlanSpec;
+  readonly peers: readonly PeerEntry[];
+  readonly overlay: readonly OverlayEntry[];
+  readonly rxSas: readonly RxSa[];
+  readonly txSas: readonly TxSa[];
+  readonly pods: readonly PodEntry[];
+  readonly hooks: readonly HookEntry[];
+  readonly routes: readonly RouteEntry[];
+}

@@ -1,0 +1,258 @@
+// The interfaces between rooms. control/, sources/, http/ and cli/ see the kernel, the bus and the clock only
+// through these; kernel/ and test/fakes/ implement them.
+import type { IpAddress, NodeName, PeerNumber, Prefix, Spi, Vni } from './core/ids';
+import type {
+  DatapathSettings,
+  HookEntry,
+  OverlayEntry,
+  PeerEntry,
+  PodEntry,
+  ProgramName,
+  RouteEntry,
+  RxSa,
+  TxSa,
+  VxlanSpec,
+} from './core/state';
+
+export interface Clock {
+  /** Wall clock, milliseconds since 1970. For leases and certificates only. */
+  nowMs(): number;
+  /** CLOCK_MONOTONIC in nanoseconds, the clock of the data plane. */
+  monotonicNs(): bigint;
+  /** Calls `run` once after `delayMs`; the returned function cancels it. */
+  after(delayMs: number, run: () => void): () => void;
+}
+
+/** Structured log; `fields` never hold a secret. */
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+// ---------------------------------------------------------------------------------------------- netlink
+
+export interface LinkInfo {
+  readonly ifindex: number;
+  readonly name: string;
+  /** rtnetlink kind ("veth", "vxlan", "bridge") or '' for hardware. */
+  readonly kind: string;
+  readonly mac: string;
+  readonly mtuBytes: number;
+  readonly up: boolean;
+  readonly loopback: boolean;
+  /** ifindex of the peer (veth) or lower device; 0 if none. */
+  readonly linkIndex: number;
+  /** nsid of the namespace that `linkIndex` is in, or -1 when it is ours. */
+  readonly linkNsid: number;
+  /** Only for kind "vxlan". */
+  readonly vxlan?: { readonly port: number; readonly external: boolean };
+  readonly gsoMaxSegs: number;
+}
+
+export interface AddressInfo {
+  readonly ifindex: number;
+  readonly address: IpAddress;
+  readonly prefixLength: number;
+}
+
+/** rtnetlink in one network namespace. Errors are KernelError. ENOENT on delete and EEXIST on an equal create succeed. */
+export interface Netlink {
+  links(): Promise<LinkInfo[]>;
+  addresses(): Promise<AddressInfo[]>;
+  /** Creates the device, or changes what differs; a device of another kind under the name is an error. */
+  ensureVxlan(spec: VxlanSpec): Promise<LinkInfo>;
+  setMtu(ifindex: number, mtuBytes: number): Promise<void>;
+  removeLink(ifindex: number): Promise<void>;
+  /** Routes that carry our protocol number (ROUTE_PROTOCOL), main table, both families. */
+  ownRoutes(): Promise<RouteEntry[]>;
+  putRoute(route: RouteEntry): Promise<void>;
+  removeRoute(route: RouteEntry): Promise<void>;
+  close(): void;
+}
+
+/** A network namespace other than the agent's own. */
+export interface Netns {
+  readonly inode: bigint;
+  readonly device: bigint;
+  /** Netlink bound to that namespace; close it after use. */
+  netlink(): Netlink;
+  close(): void;
+}
+
+export interface NetnsOpener {
+  /** @param path e.g. /run/netns/pod1 or /proc/123/ns/net. Throws KernelError ENOENT, EINVAL (not a netns). */
+  open(path: string): Netns;
+}
+
+// --------------------------------------------------------------------------------------------- data plane
+
+/** A map of the data plane, seen as a set of entries. Implementations are synchronous: one system call each. */
+export interface Table<E> {
+  readonly name: string;
+  readonly capacity: number;
+  /** Identity of an entry, e.g. "42/10.1.0.0/24": equal keys replace each other. */
+  key(entry: E): string;
+  /** Equal content: nothing to write. */
+  equal(a: E, b: E): boolean;
+  list(): E[];
+  put(entry: E): void;
+  /** ENOENT is success. */
+  remove(entry: E): void;
+}
+
+/** An SA as found in the maps: the key itself is not given out, only its fingerprint. */
+export interface InstalledTxSa {
+  readonly vni: Vni;
+  readonly peer: PeerNumber;
+  readonly spi: Spi;
+  /** First 8 bytes of SHA-256("vxseal/1 fingerprint" | key | salt), hex. */
+  readonly fingerprint: string;
+  readonly sequence: bigint;
+  readonly limit: bigint;
+}
+
+export interface InstalledRxSa {
+  readonly vni: Vni;
+  readonly peer: PeerNumber;
+  readonly spi: Spi;
+  readonly source: IpAddress;
+  readonly fingerprint: string;
+  readonly top: bigint;
+  /** Packets authenticated under it: the proof that the peer sends under this epoch. */
+  readonly packets: bigint;
+  /** CLOCK_MONOTONIC; 0n for never. */
+  readonly lastOpenedNs: bigint;
+}
+
+/** SAs are written once and never overwritten with the same key: a counter must not start again. */
+export interface SaTables {
+  listTx(): InstalledTxSa[];
+  listRx(): InstalledRxSa[];
+  /** Replaces the SA of (VNI, peer); refuses (throws a bug) when the installed key is the same. */
+  putTx(sa: TxSa): void;
+  /** Installs beside what is there; an SA with the same (SPI, source) and the same key is left as it is. */
+  putRx(sa: RxSa): void;
+  removeTx(vni: Vni, peer: PeerNumber): void;
+  removeRx(spi: Spi, source: IpAddress): void;
+}
+
+export type HookMode = 'tcx' | 'clsact' | 'xdp-native' | 'xdp-generic' | 'tc-open';
+
+export interface AttachedHook extends HookEntry {
+  readonly mode: HookMode;
+}
+
+export interface DropCount {
+  readonly peer: PeerNumber;
+  /** Lower-case metric label, e.g. "bad_icv". */
+  readonly reason: string;
+  readonly direction: 'egress' | 'ingress';
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
+export interface PeerTraffic {
+  readonly peer: PeerNumber;
+  readonly sealedPackets: bigint;
+  readonly sealedBytes: bigint;
+  readonly openedPackets: bigint;
+  readonly openedBytes: bigint;
+}
+
+export interface ProbeReply {
+  readonly peer: PeerNumber;
+  readonly id: bigint;
+  readonly sentNs: bigint;
+  readonly receivedNs: bigint;
+  /** Length of the inner frame. */
+  readonly bytes: number;
+}
+
+export interface Datapath {
+  /**
+   * Loads every program, reusing maps that are pinned already. Throws KernelError; for a rejected program the
+   * message ends with the verifier's last lines.
+   */
+  open(): void;
+  /** Installed settings, or undefined before the first configure(). */
+  settings(): DatapathSettings | undefined;
+  /** Writes the `config` map; cookie and stamp are kept while they exist. */
+  configure(settings: DatapathSettings, vxlanIfindex: number): void;
+  readonly overlay: Table<OverlayEntry>;
+  readonly peers: Table<PeerEntry>;
+  readonly pods: Table<PodEntry>;
+  readonly sas: SaTables;
+  /** Hooks that are pinned and whose link (or filter) is really in place. */
+  attached(): AttachedHook[];
+  /** Attaches, or moves an existing link to the current program (BPF_LINK_UPDATE): never a moment without one. */
+  attach(hook: HookEntry): AttachedHook;
+  detach(hook: HookEntry): void;
+  dropCounts(): DropCount[];
+  peerTraffic(): PeerTraffic[];
+  /** Sends a probe of `frameBytes` (inner frame, 60 or more) to the peer through the VXLAN device. */
+  sendProbe(peer: PeerNumber, id: bigint, frameBytes: number): void;
+  onProbeReply(listener: (reply: ProbeReply) => void): void;
+  /** Entries in use and capacity of each map. */
+  mapUsage(): { readonly map: string; readonly entries: number; readonly capacity: number }[];
+  /** Closes descriptors; everything pinned stays and goes on working. */
+  close(): void;
+  /** Removes our links, pins and maps. The device and routes are the reconciler's. */
+  destroy(): void;
+}
+
+/** What this kernel can do, found by trying, not by version. */
+export interface KernelProbe {
+  readonly release: string;
+  readonly checks: readonly {
+    readonly name: string;
+    readonly ok: boolean;
+    /** What it is needed for, or which lower path is taken. */
+    readonly detail: string;
+    readonly remedy: string;
+  }[];
+}
+
+export type { ProgramName };
+
+// ------------------------------------------------------------------------------------------------ bus
+
+/** What a bus delivers. Nothing in it is trusted. */
+export interface BusRecord {
+  readonly topic: string;
+  readonly key: string;
+  /** Undefined: a tombstone. Only a hint; removal needs a signed withdrawal or an expired lease. */
+  readonly value: Uint8Array | undefined;
+}
+
+export interface BusStatus {
+  readonly connected: boolean;
+  /** Everything that stood on the bus when we began has been read. Nothing is deleted before. */
+  readonly inSync: boolean;
+  /** Wall clock of the last sign of life, milliseconds; 0 for never. */
+  readonly lastSeenMs: number;
+  readonly error: string;
+}
+
+export interface TopologyBus {
+  /** Delivers what stands there, then what comes. `receive` must not throw. */
+  start(receive: (record: BusRecord) => void): Promise<void>;
+  publish(topic: string, key: string, value: Uint8Array): Promise<void>;
+  status(): BusStatus;
+  onStatus(listener: () => void): void;
+  stop(): Promise<void>;
+}
+
+export interface LocalPod {
+  /** "<device>:<inode>" of the network namespace: a pod is its namespace, not its name. */
+  readonly id: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly vni: Vni;
+  readonly netnsPath: string;
+  readonly hostDevice: string;
+  readonly addresses: readonly IpAddress[];
+}
+
+export type { IpAddress, NodeName, Prefix };

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The one header shared with userspace: map keys, map values, drop reasons.
+ *
+ * agent/abi/layout.gen.ts is generated from the BTF of this file; a test regenerates it and compares. Every
+ * structure is laid out without implicit padding, so that keys compare by their bytes. Addresses are 16 bytes;
+ * an IPv4 address is written IPv4-mapped (::ffff:a.b.c.d, RFC 4291 §2.5.5.2). VNIs are in host byte order.
+ */
+#ifndef VXSEAL_ABI_H
+#define VXSEAL_ABI_H
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#define ABI_VERSION 1
+
+#define PEER_LOCAL 0u           /* this node */
+#define PEER_NONE 0xffffffffu   /* protected, but nobody announced it: packets to it are dropped */
+
+#define REPLAY_WINDOW 4096      /* packets (RFC 4303 §3.4.3) */
+#define REPLAY_WORDS 128        /* ring of 64-bit words: a power of two above REPLAY_WINDOW / 64 (RFC 6479) */
+
+#define SA_F_ESN 1u             /* 64-bit sequence numbers, the high half authenticated (RFC 4303 §2.2.1) */
+#define SA_F_RAW 2u             /* ESP directly in IP (protocol 50) instead of in UDP (RFC 3948) */
+
+#define OVERLAY_F_NODE 1u       /* a node's own address: inside the tunnel for pods, outside for hosts */
+
+/* Why a packet was dropped. The name without DROP_, in lower case, is the metric's label: one word everywhere. */
+enum drop_reason {
+	DROP_NONE = 0,
+	DROP_NOT_CONFIGURED,     /* no configuration in the map: nothing may pass that could be ours */
+	DROP_MALFORMED,          /* truncated, or lengths that contradict each other */
+	DROP_FRAGMENT,           /* outer fragment: ESP over fragments is not taken apart */
+	DROP_NO_PEER,            /* protected destination that no peer announced */
+	DROP_NO_SA,              /* peer known, no key for it yet */
+	DROP_SA_EXHAUSTED,       /* the SA stands at its packet limit */
+	DROP_GSO,                /* a segment larger than one packet reached seal */
+	DROP_TOO_BIG,            /* sealed packet would exceed the underlay's MTU */
+	DROP_FORGED_VXLAN,       /* VXLAN in clear on our port, or not made by steer */
+	DROP_CLEAR_EGRESS,       /* overlay traffic that would leave in clear */
+	DROP_SPOOFED_SOURCE,     /* a pod or host used a source address that is not its own */
+	DROP_NAKED_INNER,        /* an overlay address arrived outside the tunnel */
+	DROP_UNKNOWN_SPI,        /* ESP from a peer under an SPI we do not have */
+	DROP_REPLAY,             /* sequence number seen before, or left of the window */
+	DROP_BAD_ICV,            /* authentication failed */
+	DROP_BAD_TRAILER,        /* ESP padding or next header (authentic, yet not ours) */
+	DROP_NOT_VXLAN,          /* authentic, yet not VXLAN inside */
+	DROP_WRONG_VNI,          /* VNI is not the SA's */
+	DROP_INNER_PROTOCOL,     /* inner frame is neither IPv4, IPv6 nor a probe */
+	DROP_INNER_SOURCE,       /* inner source does not belong to the peer whose key opened it */
+	DROP_INNER_DESTINATION,  /* inner destination is not on this node */
+	DROP_NO_COOKIE,          /* frame for the overlay device that open did not decrypt */
+	DROP_POLICY,             /* refused by policy */
+	DROP_INTERNAL,           /* a kernel helper failed */
+	DROP_MAX
+};
+
+enum direction { DIR_EGRESS = 0, DIR_INGRESS = 1 };
+
+/* config: one entry, index 0. `cookie` and `stamp` are random per boot. */
+struct config {
+	__u64 cookie;            /* XDP metadata written by open, checked by deliver */
+	__u32 abi;               /* ABI_VERSION; anything else: nothing passes */
+	__u32 vxlan_ifindex;
+	__u32 host_vni;          /* the VNI that the node's own network stack is part of */
+	__u32 underlay_mtu;      /* bytes, outer IP packet */
+	__u32 vxlan_mtu;         /* bytes, inner IP packet */
+	__u16 vxlan_port;        /* host byte order, inside the ciphertext */
+	__u16 esp_port;          /* host byte order, 4500 */
+	__u16 stamp;             /* skb->tc_index of a frame that passed our checks; never 0 */
+	__u8 mac[6];             /* of our VXLAN device */
+	__u32 flags;
+	__u32 reserved;
+};
+#define CONFIG_F_SHARED_PORT 1u /* port 4500 is shared with an IKE daemon: foreign SPIs pass to the stack */
+
+/* overlay: longest prefix of (VNI, address) -> whose it is. prefixlen = 32 + 96 for IPv4 + the prefix's bits. */
+struct overlay_key {
+	__u32 prefixlen;
+	__u32 vni;
+	__u8 addr[16];
+};
+struct overlay_value {
+	__u32 peer;              /* PEER_LOCAL, PEER_NONE or a key of `peers` */
+	__u32 flags;             /* OVERLAY_F_* */
+};
+
+/* peers: peer number -> tunnel endpoints (VTEP). */
+struct peer_value {
+	__u8 vtep[16];           /* the peer's */
+	__u8 local[16];          /* ours towards it, same family */
+	__u8 mac[6];             /* the peer's VXLAN device */
+	__u16 reserved;
+	__u8 identity[16];       /* first half of SHA-256(node name): a restarted agent finds its numbering again */
+};
+/* vteps: known outer source addresses -> peer number (to tell a peer's unknown SPI from a stranger's). */
+struct vtep_key {
+	__u8 addr[16];
+};
+
+/* tx_sa: (VNI, peer) -> SA for sending. Never written twice with one key: the counter would start again. */
+struct tx_key {
+	__u32 vni;
+	__u32 peer;
+};
+struct tx_sa {
+	__u32 key[8];            /* ChaCha20-Poly1305 key (RFC 8439), words little-endian as in the RFC */
+	__u32 salt;              /* first 4 bytes of the nonce (RFC 7634 §2) */
+	__be32 spi;
+	__u32 flags;             /* SA_F_* */
+	__u32 reserved;
+	__u64 seq;               /* last sequence number used; also the IV */
+	__u64 limit;             /* last sequence number allowed */
+};
+
+/* rx_sa: (SPI, outer source) -> SA for receiving. */
+struct rx_key {
+	__be32 spi;
+	__u8 src[16];
+};
+struct rx_sa {
+	__u32 key[8];
+	__u32 salt;
+	__u32 flags;             /* SA_F_* */
+	__u32 peer;
+	__u32 vni;
+	struct bpf_spin_lock lock; /* top, packets, last_opened_ns, window */
+	__u32 reserved;
+	__u64 top;               /* highest sequence number authenticated */
+	__u64 packets;           /* authenticated and not replayed */
+	__u64 last_opened_ns;    /* CLOCK_MONOTONIC */
+	__u64 window[REPLAY_WORDS];
+};
+
+/* pods: ifindex of the host-side device -> the pod behind it. */
+struct pod_value {
+	__u32 vni;
+	__u32 flags;
+	__u8 mac[6];             /* the pod's own device */
+	__u8 host_mac[6];        /* the host-side device */
+	__u32 reserved;
+};
+
+/* endpoints: (VNI, address) -> the local pod that owns it. */
+struct endpoint_key {
+	__u32 vni;
+	__u8 addr[16];
+};
+struct endpoint_value {
+	__u32 ifindex;
+	__u32 reserved;
+};
+
+/* drops: per CPU, (peer, reason, direction) -> count. peer is PEER_LOCAL where no peer is known for certain. */
+struct drop_key {
+	__u32 peer;
+	__u16 reason;
+	__u16 direction;
+};
+struct counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* peer_stats: per CPU, peer number -> traffic. Bytes are inner frames. */
+struct peer_stats {
+	struct counter sealed;
+	struct counter opened;
+};
+
+/* XDP metadata in front of a decrypted frame: open -> deliver. */
+struct open_meta {
+	__u64 cookie;
+	__u32 vni;
+	__u32 peer;
+};
+
+/*
+ * Liveness probe: an inner Ethernet frame of this type. It is answered by the data plane of the peer (deliver
+ * sends it back with `reply` set) and reported to the agent through the ring buffer, so it judges what traffic
+ * really meets. Pods cannot send it: steer takes only IP from them. docs/wire-format.md §6.
+ */
+#define PROBE_ETHERTYPE 0x88b5  /* IEEE 802 local experimental 1 */
+struct probe {
+	__u8 dst_mac[6];
+	__u8 src_mac[6];
+	__be16 ethertype;
+	__u8 version;            /* 1 */
+	__u8 reply;              /* 0 request, 1 reply */
+	__u32 peer;              /* sender's number of the peer; meaningless to the receiver */
+	__u64 id;                /* sender's */
+	__u64 sent_ns;           /* sender's CLOCK_MONOTONIC */
+} __attribute__((packed));
+
+/* events: ring buffer to the agent. */
+enum event_type { EVENT_PROBE_REPLY = 1 };
+struct event {
+	__u32 type;              /* enum event_type */
+	__u32 peer;
+	__u64 now_ns;            /* CLOCK_MONOTONIC */
+	__u64 probe_id;
+	__u64 probe_sent_ns;
+	__u32 probe_bytes;       /* length of the inner frame */
+	__u32 reserved;
+};
+
+#endif
