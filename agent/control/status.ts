@@ -1,0 +1,207 @@
+// The one snapshot of the agent that HTTP, the CLI and the page share: its shape, as plain JSON. How it is filled
+// is view.ts. Nothing in it is a secret: keys appear as fingerprints only. Units are in the names; counters are
+// numbers since the agent's maps were made; times are wall clock in milliseconds since 1970, ages in milliseconds.
+
+/** What a user can act on: names the object, the reason and the remedy. */
+export interface Problem {
+  /** e.g. "peer node2", "hook steer on veth12", "bus". */
+  readonly object: string;
+  readonly reason: string;
+  readonly remedy: string;
+  /** Since when, wall clock. */
+  readonly sinceMs: number;
+  /** How often it was met. */
+  readonly count: number;
+}
+
+export type BlockerName =
+  | 'config'
+  | 'kernel'
+  | 'identity'
+  | 'bus-sync'
+  | 'datapath'
+  | 'link'
+  | 'keys'
+  | 'hooks';
+
+export interface Blocker {
+  readonly name: BlockerName;
+  readonly reason: string;
+  readonly remedy: string;
+}
+
+export interface Readiness {
+  readonly ready: boolean;
+  readonly blockers: readonly Blocker[];
+}
+
+export interface NodeStatus {
+  readonly name: string;
+  readonly version: string;
+  readonly bootId: string;
+  readonly uptimeMs: number;
+  readonly epoch: {
+    /** 0 before the first epoch is made. */
+    readonly number: number;
+    /** First 8 bytes of SHA-256 of the X25519 public key, hex. */
+    readonly publicKeyFingerprint: string;
+    readonly createdMs: number;
+    /** Inbound SAs stood when the record was published; false while they are being installed. */
+    readonly published: boolean;
+    /** Older epochs that peers may still use, newest first. */
+    readonly retiring: readonly number[];
+  };
+  readonly vteps: readonly string[];
+  /** The host's VNI. */
+  readonly vni: number;
+  /** Inner IP packet. */
+  readonly mtuBytes: number;
+  readonly underlay: readonly {
+    readonly device: string;
+    readonly ifindex: number;
+    readonly mtuBytes: number;
+  }[];
+  readonly overlayDevice: string;
+  readonly prefixes: readonly { readonly vni: number; readonly prefixes: readonly string[] }[];
+  readonly certificateNotAfterMs: number;
+}
+
+export interface BusView {
+  readonly type: string;
+  readonly connected: boolean;
+  readonly inSync: boolean;
+  readonly lastSeenMs: number;
+  /** 0 when nothing was ever seen. */
+  readonly stalenessMs: number;
+  readonly error: string;
+  readonly acceptedRecords: number;
+  readonly refusedRecords: readonly { readonly reason: string; readonly count: number }[];
+}
+
+export type PeerState = 'up' | 'no-key' | 'no-route' | 'stalled' | 'mtu' | 'expired' | 'quarantined';
+
+export interface PeerStatus {
+  readonly node: string;
+  /** Number in the data plane's maps; 0 when it has none yet. */
+  readonly number: number;
+  readonly state: PeerState;
+  /** Both directions have not yet moved to the newest epochs. A note: the state stands beside it. */
+  readonly rotating: boolean;
+  readonly why: string;
+  readonly sinceMs: number;
+  readonly remedy: string;
+  readonly epochs: {
+    readonly ours: readonly number[];
+    readonly theirs: readonly number[];
+    /** "0x…", empty when there is no SA. */
+    readonly txSpi: string;
+    readonly rxSpis: readonly string[];
+  };
+  /** Age of the last authenticated packet; -1 for never. */
+  readonly lastOpenedAgeMs: number;
+  /** Smoothed; -1 before the first reply. */
+  readonly rttMs: number;
+  /** 0 to 1 over the last probes; -1 before the first. */
+  readonly loss: number;
+  readonly sealed: Traffic;
+  readonly opened: Traffic;
+  readonly dropsByReason: readonly DropStatus[];
+  /** Packets left before the sending SA stops; -1 when there is no SA. */
+  readonly saPacketsRemaining: number;
+  readonly certificateNotAfterMs: number;
+  readonly leaseNotAfterMs: number;
+  readonly vtep: string;
+  readonly prefixes: readonly string[];
+  readonly agentVersion: string;
+}
+
+export interface Traffic {
+  readonly packets: number;
+  readonly bytes: number;
+}
+
+export interface DropStatus extends Traffic {
+  /** Peer's node name, or '' where no peer is known for certain. */
+  readonly node: string;
+  /** Lower-case label of abi.h's drop_reason. */
+  readonly reason: string;
+  readonly direction: 'egress' | 'ingress';
+}
+
+export interface PodStatus {
+  /** "<device>:<inode>" of its network namespace. */
+  readonly id: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly vni: number;
+  readonly netnsPath: string;
+  readonly hostDevice: string;
+  readonly addresses: readonly string[];
+  readonly mtuBytes: number;
+  /** Its hooks stand and its addresses are in the maps. */
+  readonly ready: boolean;
+  readonly why: string;
+}
+
+export interface SaStatus {
+  readonly direction: 'tx' | 'rx';
+  readonly node: string;
+  readonly vni: number;
+  readonly spi: string;
+  readonly fingerprint: string;
+  /** Last sequence number sent, or highest authenticated. */
+  readonly sequence: number;
+  /** tx: packets left. rx: packets authenticated under it. */
+  readonly packets: number;
+  /** rx only, age of the last packet; -1 for never and for tx. */
+  readonly lastOpenedAgeMs: number;
+}
+
+export interface HookStatus {
+  readonly program: string;
+  readonly device: string;
+  readonly ifindex: number;
+  /** "tcx", "clsact", "xdp-native", … or "" when it is wanted and missing. */
+  readonly mode: string;
+}
+
+export interface MapStatus {
+  readonly map: string;
+  readonly entries: number;
+  readonly capacity: number;
+}
+
+export interface Status {
+  readonly node: NodeStatus;
+  readonly readiness: Readiness;
+  readonly bus: BusView;
+  readonly peers: readonly PeerStatus[];
+  readonly pods: readonly PodStatus[];
+  readonly sas: readonly SaStatus[];
+  readonly drops: readonly DropStatus[];
+  readonly hooks: readonly HookStatus[];
+  readonly maps: readonly MapStatus[];
+  readonly problems: readonly Problem[];
+}
+
+export interface AttachRequest {
+  readonly netnsPath: string;
+  /** Inside the pod; default "eth0". */
+  readonly device?: string;
+  readonly name: string;
+  readonly namespace: string;
+  /** Default: the host's VNI. */
+  readonly vni?: number;
+}
+
+/** What the API may ask of the agent. Errors are VxsealError with a code and a remedy. */
+export interface AgentView {
+  status(): Status;
+  readiness(): Readiness;
+  /** Answers once the pod is hooked. Repeating it is no error. */
+  attachPod(request: AttachRequest): Promise<PodStatus>;
+  /** Idempotent: false when there was no such pod. */
+  detachPod(id: string): Promise<boolean>;
+  /** Starts a new epoch; answers once its record is published. */
+  rotate(): Promise<{ readonly epoch: number }>;
+}
