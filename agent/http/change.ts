@@ -1,0 +1,30 @@
+// The changing group of the API: pods and rotation. Only for the unix socket, whose mode is the access control.
+import type { FastifyInstance } from 'fastify';
+import type { AgentView, AttachRequest } from '../control/status';
+import * as schemas from './schemas';
+
+const failures = { '4xx': schemas.failure, '5xx': schemas.failure };
+
+/** POST and DELETE under /v1. */
+export async function changeRoutes(
+  server: FastifyInstance,
+  options: { readonly agent: AgentView },
+): Promise<void> {
+  const { agent } = options;
+
+  server.post<{ Body: AttachRequest }>(
+    '/v1/pods',
+    { schema: { body: schemas.attachRequest, response: { 200: schemas.pod, ...failures } } },
+    async (request) => agent.attachPod(request.body),
+  );
+
+  server.delete<{ Params: { id: string } }>(
+    '/v1/pods/:id',
+    { schema: { response: { 200: schemas.detached, ...failures } } },
+    async (request) => ({ detached: await agent.detachPod(request.params.id) }),
+  );
+
+  server.post('/v1/rotate', { schema: { response: { 200: schemas.rotated, ...failures } } }, async () =>
+    agent.rotate(),
+  );
+}
