@@ -1,0 +1,191 @@
+// The Netlink port: devices, addresses and our own routes of one network namespace. It touches only the VXLAN
+// device of the given name, MTUs it is told to set, and routes that carry ROUTE_PROTOCOL.
+import { FlagsNew, rt } from 'netlink';
+import type { RouteEntry, VxlanSpec } from '../core/state';
+import { KernelError } from '../errors';
+import type { AddressInfo, LinkInfo, Netlink } from '../ports';
+import { attempt, isErrno } from './fault';
+import { type LinkChange, readAddress, readLink, readLinkDetail, writeLink } from './link';
+import type { Fd, Native } from './native';
+import { type MainRoute, ROUTE_PROTOCOL, readRoute, writeRoute } from './route';
+import { RtNetlink } from './rtnetlink';
+import { createdVxlan, differsForGood, vxlanChange } from './vxlan';
+
+const { NEWLINK, DELLINK, GETLINK, SETLINK, GETADDR, NEWROUTE, DELROUTE, GETROUTE } = rt.MessageType;
+
+/** @param netns the namespace to work in; without it, the one that the thread is in now. */
+export function createNetlink(native: Native, netns?: Fd): Netlink {
+  const socket = netns === undefined ? new RtNetlink() : native.inNetns(netns, () => new RtNetlink());
+  return new NamespaceNetlink(native, socket, netns);
+}
+
+class NamespaceNetlink implements Netlink {
+  constructor(
+    private readonly native: Native,
+    private readonly socket: RtNetlink,
+    private readonly netns: Fd | undefined,
+  ) {}
+
+  async links(): Promise<LinkInfo[]> {
+    return (await this.linkMessages()).map(readLink);
+  }
+
+  async addresses(): Promise<AddressInfo[]> {
+    const messages = await this.socket.dump('list addresses', GETADDR, (out) =>
+      rt.formatAddressMessage({ kind: 'address', data: {}, attrs: {} }, out),
+    );
+    return messages.flatMap((message) => readAddress(message) ?? []);
+  }
+
+  async ensureVxlan(spec: VxlanSpec): Promise<LinkInfo> {
+    const op = `set up VXLAN device ${spec.name}`;
+    let found = await this.find(spec.name);
+    if (found !== undefined && found.link.kind !== 'vxlan') {
+      const kind = found.link.kind === '' ? 'hardware' : found.link.kind;
+      throw new KernelError(
+        op,
+        17,
+        'EEXIST',
+        `a device of kind ${kind} has that name; set overlay.device to another`,
+      );
+    }
+    if (found !== undefined && differsForGood(found.link, spec)) {
+      await this.removeLink(found.link.ifindex);
+      found = undefined;
+    }
+    if (found === undefined) {
+      await this.create(op, spec);
+      found = await this.find(spec.name);
+    }
+    if (found === undefined)
+      throw new KernelError(op, 19, 'ENODEV', 'the device went away while it was set up');
+    for (const change of vxlanChange(found.link, found.detail, spec)) await this.change(op, change);
+    this.switchOffloads(spec.name);
+    const done = await this.find(spec.name);
+    if (done === undefined)
+      throw new KernelError(op, 19, 'ENODEV', 'the device went away while it was set up');
+    return done.link;
+  }
+
+  async setMtu(ifindex: number, mtuBytes: number): Promise<void> {
+    await this.change(`set MTU ${mtuBytes} of device ${ifindex}`, { ifindex, mtuBytes });
+  }
+
+  async removeLink(ifindex: number): Promise<void> {
+    const op = `remove device ${ifindex}`;
+    await succeedOn(['ENODEV'], () =>
+      this.socket.change(op, DELLINK, 0, (out) => writeLink(out, { ifindex })),
+    );
+  }
+
+  async ownRoutes(): Promise<RouteEntry[]> {
+    const names = new Map((await this.links()).map((link) => [link.ifindex, link.name]));
+    const routes = (await this.mainRoutes()).filter((route) => route.protocol === ROUTE_PROTOCOL);
+    return routes.map(({ prefix, ifindex }) => ({ prefix, device: names.get(ifindex) ?? '' }));
+  }
+
+  async putRoute(route: RouteEntry): Promise<void> {
+    const op = `add route ${route.prefix} dev ${route.device}`;
+    const ifindex = (await this.find(route.device))?.link.ifindex;
+    if (ifindex === undefined) throw new KernelError(op, 19, 'ENODEV', 'no such device');
+    const add = () =>
+      this.socket.change(op, NEWROUTE, FlagsNew.CREATE | FlagsNew.EXCL, (out) =>
+        writeRoute(out, route.prefix, ifindex),
+      );
+    try {
+      await add();
+    } catch (cause) {
+      if (!isErrno(cause, 'EEXIST')) throw cause;
+      // Never NLM_F_REPLACE: it would take the place of another's route to the same prefix.
+      const rivals = (await this.mainRoutes()).filter((other) => other.prefix === route.prefix);
+      const own = rivals.find((other) => other.protocol === ROUTE_PROTOCOL);
+      if (own === undefined) throw occupied(op, rivals[0]);
+      if (own.ifindex === ifindex) return;
+      await this.deleteRoute(op, route, own.ifindex);
+      await add();
+    }
+  }
+
+  async removeRoute(route: RouteEntry): Promise<void> {
+    const ifindex = (await this.find(route.device))?.link.ifindex;
+    if (ifindex === undefined) return; // routes go with their device
+    await this.deleteRoute(`remove route ${route.prefix} dev ${route.device}`, route, ifindex);
+  }
+
+  close(): void {
+    this.socket.close();
+  }
+
+  private async deleteRoute(op: string, route: RouteEntry, ifindex: number): Promise<void> {
+    await succeedOn(['ESRCH', 'ENOENT', 'ENODEV'], () =>
+      this.socket.change(op, DELROUTE, 0, (out) => writeRoute(out, route.prefix, ifindex)),
+    );
+  }
+
+  private async create(op: string, spec: VxlanSpec): Promise<void> {
+    const flags = FlagsNew.CREATE | FlagsNew.EXCL;
+    await this.socket.change(op, NEWLINK, flags, (out) => writeLink(out, createdVxlan(spec)));
+  }
+
+  private async change(op: string, change: LinkChange): Promise<void> {
+    // IPv6 can be off (in the kernel, or for the device): then there is no address to be made either.
+    const harmless = change.withoutAddresses === true ? ['EAFNOSUPPORT', 'EINVAL', 'ENODEV'] : [];
+    await succeedOn(harmless, () => this.socket.change(op, SETLINK, 0, (out) => writeLink(out, change)));
+  }
+
+  /**
+   * Checksums are completed, and super-packets cut, after the hook that encrypts: left to a later stage they
+   * would be written into, or instead of, the ciphertext.
+   */
+  private switchOffloads(device: string): void {
+    for (const feature of ['tx', 'tso', 'gso'] as const) {
+      const op = `switch ${feature} offload of ${device} off`;
+      attempt(op, () =>
+        this.here(() => {
+          if (this.native.getOffload(device, feature)) this.native.setOffload(device, feature, false);
+        }),
+      );
+    }
+  }
+
+  private here<T>(body: () => T): T {
+    return this.netns === undefined ? body() : this.native.inNetns(this.netns, body);
+  }
+
+  private async find(name: string) {
+    for (const message of await this.linkMessages()) {
+      const link = readLink(message);
+      if (link.name === name) return { link, detail: readLinkDetail(message) };
+    }
+    return undefined;
+  }
+
+  private linkMessages(): Promise<Buffer[]> {
+    return this.socket.dump('list devices', GETLINK, (out) => writeLink(out, {}));
+  }
+
+  private async mainRoutes(): Promise<MainRoute[]> {
+    const messages = await this.socket.dump('list routes', GETROUTE, (out) =>
+      rt.formatRouteMessage({ kind: 'route', data: {}, attrs: {} }, out),
+    );
+    return messages.flatMap((message) => readRoute(message) ?? []);
+  }
+}
+
+function occupied(op: string, rival: MainRoute | undefined): KernelError {
+  const whose = rival === undefined ? '' : ` (protocol ${rival.protocol}, device ${rival.ifindex})`;
+  return new KernelError(
+    op,
+    17,
+    'EEXIST',
+    `another route to that prefix is there${whose}; it is not ours to replace`,
+  );
+}
+
+async function succeedOn(errnoNames: readonly string[], call: () => Promise<void>): Promise<void> {
+  try {
+    await call();
+  } catch (cause) {
+    if (!isErrno(cause, ...errnoNames)) throw cause;
+  }
+}
