@@ -1,0 +1,200 @@
+// JSON payloads of the topology records (docs/keys.md §5) to and from values. Owns the schema of version 1 and its
+// limits. Decoding is strict: one text for one value, so whatever is not exactly what encodePayload() writes is
+// refused (unknown or repeated fields, other orders, other number forms).
+import type { NodeAnnouncement, NodeWithdrawal, UnverifiedAnnouncement } from './announcement';
+import { addressFamily, parseAddress, parsePrefix, prefixCoversMapped, prefixOverlaps } from './bytes';
+import type { IpAddress, NodeName, Prefix, Vni } from './ids';
+import { accept, type Result, refuse } from './result';
+
+export const PAYLOAD_VERSION = 1;
+const MAX_VNIS = 256;
+const MAX_PREFIXES = 256;
+const MAX_SUITES = 8;
+const X25519_KEY_BYTES = 32;
+
+export type PayloadReason = 'malformed' | 'unknown-version' | 'no-key';
+export type RecordKind = UnverifiedAnnouncement['kind'];
+
+/** UTF-8 JSON of the one canonical form. */
+export function encodePayload(record: UnverifiedAnnouncement): Uint8Array {
+  const head = { v: PAYLOAD_VERSION, node: record.node };
+  const order = { generation: record.generation, sequence: record.sequence };
+  const value =
+    record.kind === 'withdrawal'
+      ? { ...head, ...order, notAfterMs: record.notAfterMs }
+      : {
+          ...head,
+          bootId: record.bootId,
+          ...order,
+          notBeforeMs: record.notBeforeMs,
+          notAfterMs: record.notAfterMs,
+          vteps: record.vteps,
+          port: record.port,
+          prefixes: record.prefixes.map(({ vni, prefixes }) => ({ vni, prefixes })),
+          suites: record.suites,
+          epoch: { number: record.epoch.number, publicKey: toBase64url(record.epoch.publicKey) },
+          agentVersion: record.agentVersion,
+        };
+  return new TextEncoder().encode(JSON.stringify(value));
+}
+
+/** @param bytes payload of a JWS whose `typ` says `kind`; size is the caller's to cap. Hostile. */
+export function decodePayload(
+  bytes: Uint8Array,
+  kind: RecordKind,
+): Result<UnverifiedAnnouncement, PayloadReason> {
+  try {
+    const json: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    const fields = asObject(json, 'payload');
+    if (fields.v !== PAYLOAD_VERSION) {
+      const version = Number.isSafeInteger(fields.v) ? String(fields.v) : 'none';
+      return refuse('unknown-version', `payload version ${version}, ours is ${PAYLOAD_VERSION}`);
+    }
+    const record = kind === 'node' ? decodeNode(fields) : decodeWithdrawal(fields);
+    const canonical = encodePayload(record);
+    if (canonical.length !== bytes.length || !canonical.every((byte, index) => byte === bytes[index])) {
+      throw new PayloadError('malformed', 'payload: not in canonical form, or with fields that are not ours');
+    }
+    return accept(record);
+  } catch (error) {
+    // JSON.parse and TextDecoder throw on hostile input; nothing else here does but PayloadError.
+    if (error instanceof PayloadError) return refuse(error.reason, error.message);
+    if (error instanceof SyntaxError || error instanceof TypeError)
+      return refuse('malformed', 'payload: not JSON');
+    if (error instanceof RangeError) return refuse('malformed', 'payload: nested too deep');
+    throw error;
+  }
+}
+
+/** Carries a refusal up to decodePayload, which is the only one to see it. */
+class PayloadError extends Error {
+  constructor(
+    readonly reason: PayloadReason,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+const malformed = (field: string, expected: string): PayloadError =>
+  new PayloadError('malformed', `${field}: ${expected} expected`);
+
+function decodeNode(fields: Fields): NodeAnnouncement {
+  return {
+    kind: 'node',
+    node: asText(fields.node, 'node', NODE_NAME) as NodeName,
+    bootId: asText(fields.bootId, 'bootId', /^[0-9a-f]{16,64}$/),
+    generation: asInteger(fields.generation, 'generation', 0),
+    sequence: asInteger(fields.sequence, 'sequence', 0),
+    notBeforeMs: asInteger(fields.notBeforeMs, 'notBeforeMs', 0),
+    notAfterMs: asInteger(fields.notAfterMs, 'notAfterMs', 0),
+    vteps: asVteps(fields.vteps),
+    port: asInteger(fields.port, 'port', 1, 65535),
+    prefixes: asPrefixes(fields.prefixes),
+    suites: asList(fields.suites, 'suites', MAX_SUITES).map((suite) =>
+      asText(suite, 'suites', /^[a-z0-9-]{1,32}$/),
+    ),
+    epoch: asEpoch(fields.epoch),
+    agentVersion: asText(fields.agentVersion, 'agentVersion', /^[0-9A-Za-z.+-]{1,64}$/),
+  };
+}
+
+function decodeWithdrawal(fields: Fields): NodeWithdrawal {
+  return {
+    kind: 'withdrawal',
+    node: asText(fields.node, 'node', NODE_NAME) as NodeName,
+    generation: asInteger(fields.generation, 'generation', 0),
+    sequence: asInteger(fields.sequence, 'sequence', 0),
+    notAfterMs: asInteger(fields.notAfterMs, 'notAfterMs', 0),
+  };
+}
+
+/** Grammar of NodeName (ids.ts). */
+const NODE_NAME = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/;
+
+function asObject(value: unknown, field: string): Fields {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed(field, 'object');
+  return value as Fields;
+}
+
+function asList(value: unknown, field: string, most: number): readonly unknown[] {
+  if (!Array.isArray(value) || value.length > most) throw malformed(field, `list of at most ${most}`);
+  return value;
+}
+
+function asText(value: unknown, field: string, grammar: RegExp): string {
+  if (typeof value !== 'string' || !grammar.test(value))
+    throw malformed(field, `text like ${grammar.source}`);
+  return value;
+}
+
+function asInteger(value: unknown, field: string, least: number, most = Number.MAX_SAFE_INTEGER): number {
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < least || value > most) {
+    throw malformed(field, `integer from ${least} to ${most}`);
+  }
+  return value;
+}
+
+function asVteps(value: unknown): IpAddress[] {
+  const vteps = asList(value, 'vteps', 2).map((item) => {
+    const address = typeof item === 'string' ? parseAddress(item) : undefined;
+    if (address?.ok !== true) throw malformed('vteps', 'address');
+    return address.value;
+  });
+  if (new Set(vteps.map(addressFamily)).size !== vteps.length || vteps.length === 0) {
+    throw malformed('vteps', 'at least one address, at most one of each family');
+  }
+  return vteps;
+}
+
+function asPrefixes(value: unknown): NodeAnnouncement['prefixes'] {
+  let before = 0;
+  let total = 0;
+  return asList(value, 'prefixes', MAX_VNIS).map((item) => {
+    const group = asObject(item, 'prefixes');
+    const vni = asInteger(group.vni, 'prefixes.vni', 1, 0xffffff);
+    if (vni <= before) throw malformed('prefixes.vni', 'each once, in rising order');
+    before = vni;
+    const prefixes = asList(group.prefixes, 'prefixes', MAX_PREFIXES).map(asPrefix);
+    total += prefixes.length;
+    if (total > MAX_PREFIXES) throw malformed('prefixes', `at most ${MAX_PREFIXES} in all`);
+    if (
+      prefixes.some((prefix, index) =>
+        prefixes.slice(index + 1).some((other) => prefixOverlaps(prefix, other)),
+      )
+    ) {
+      throw malformed('prefixes', 'prefixes that do not overlap');
+    }
+    if (prefixes.some((prefix, index) => index > 0 && (prefixes[index - 1] ?? '') >= prefix)) {
+      throw malformed('prefixes', 'text order');
+    }
+    return { vni: vni as Vni, prefixes };
+  });
+}
+
+function asPrefix(value: unknown): Prefix {
+  const prefix = typeof value === 'string' ? parsePrefix(value) : undefined;
+  if (prefix?.ok !== true) throw malformed('prefixes', 'canonical prefix');
+  // In the data plane's map of mapped addresses such a prefix would match all of IPv4.
+  if (prefixCoversMapped(prefix.value)) throw malformed('prefixes', 'prefix beside ::ffff:0:0/96');
+  return prefix.value;
+}
+
+function asEpoch(value: unknown): NodeAnnouncement['epoch'] {
+  const epoch = asObject(value ?? {}, 'epoch');
+  const publicKey = typeof epoch.publicKey === 'string' ? fromBase64url(epoch.publicKey) : undefined;
+  if (publicKey?.length !== X25519_KEY_BYTES) {
+    throw new PayloadError('no-key', 'epoch.publicKey: 32 bytes in base64url expected');
+  }
+  return { number: asInteger(epoch.number, 'epoch.number', 0), publicKey };
+}
+
+const toBase64url = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
+
+/** Canonical base64url without padding (RFC 4648 §5), or undefined. */
+function fromBase64url(text: string): Uint8Array | undefined {
+  const bytes = Buffer.from(text, 'base64url');
+  return bytes.toString('base64url') === text ? Uint8Array.from(bytes) : undefined;
+}

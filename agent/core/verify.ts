@@ -1,0 +1,89 @@
+// Whether a decoded record may be believed, given what its verified certificate grants: names, grant, lease, key,
+// suite. Pure; signature and chain are identity/record.ts, order and expiry over time are the roster.
+import { type NodeAnnouncement, SUITE, type UnverifiedAnnouncement } from './announcement';
+import { claimOutsideGrant, type Grant } from './grant';
+import { accept, type Result, refuse } from './result';
+
+/** Why a record was refused; each is a counter. */
+export const REJECT_REASONS = [
+  'tombstone', // null value: a hint, never a removal
+  'oversize',
+  'wrong-topic',
+  'malformed', // not a compact JWS of ours, or a payload outside the schema
+  'wrong-type', // `typ` is not one of this topic's
+  'wrong-algorithm',
+  'unknown-version', // payload schema newer than ours
+  'bad-chain',
+  'expired-certificate', // or not valid yet
+  'bad-signature',
+  'key-mismatch', // record key is not the certificate's node
+  'node-mismatch', // payload names another node than the certificate
+  'outside-grant', // a VTEP or prefix the certificate does not grant
+  'bad-lease',
+  'no-key', // no usable X25519 key
+  'unknown-suite', // no suite in common
+] as const;
+export type RejectReason = (typeof REJECT_REASONS)[number];
+
+/** A lease bounds what a replayed record can do to a node that has seen nothing yet. */
+export const MAX_LEASE_MS = 24 * 3600_000;
+/** How far a peer's clock may run ahead of ours. */
+export const MAX_SKEW_MS = 300_000;
+
+/**
+ * Checks the claims of a record signed by `grant.node`.
+ * @param nowMs wall clock; a lease that has ended is not refused here: it still counts for the order of records.
+ */
+export function checkClaims(
+  record: UnverifiedAnnouncement,
+  grant: Grant,
+  nowMs: number,
+): Result<UnverifiedAnnouncement, RejectReason> {
+  if (record.node !== grant.node) {
+    return refuse('node-mismatch', `certificate of ${grant.node}, record of ${record.node}`);
+  }
+  // An end far ahead would keep a replay alive and, for a withdrawal, the roster's memory of it.
+  if (record.notAfterMs > nowMs + MAX_LEASE_MS + MAX_SKEW_MS) {
+    return refuse('bad-lease', `ends ${record.notAfterMs - nowMs} ms from now`);
+  }
+  return record.kind === 'node' ? checkNode(record, grant, nowMs) : accept(record);
+}
+
+function checkNode(
+  record: NodeAnnouncement,
+  grant: Grant,
+  nowMs: number,
+): Result<NodeAnnouncement, RejectReason> {
+  const outside = claimOutsideGrant(grant, record);
+  if (outside !== undefined) return refuse('outside-grant', `${grant.node} claims ${outside}`);
+  const leaseMs = record.notAfterMs - record.notBeforeMs;
+  if (leaseMs <= 0 || leaseMs > MAX_LEASE_MS) return refuse('bad-lease', `lease of ${leaseMs} ms`);
+  if (record.notBeforeMs > nowMs + MAX_SKEW_MS) {
+    return refuse('bad-lease', `begins ${record.notBeforeMs - nowMs} ms from now`);
+  }
+  if (isLowOrder(record.epoch.publicKey)) return refuse('no-key', `${grant.node}: X25519 key of low order`);
+  if (!record.suites.includes(SUITE)) return refuse('unknown-suite', `${grant.node} offers none of ours`);
+  return accept(record);
+}
+
+/**
+ * u-coordinates of small order on Curve25519 and its twist, little-endian hex (RFC 7748 §5, §6.1): with one of
+ * them every shared secret is zero. The top bit is ignored by X25519 and cleared here before the comparison.
+ */
+const LOW_ORDER_POINTS = new Set([
+  '00'.repeat(32),
+  `01${'00'.repeat(31)}`,
+  'e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800',
+  '5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157',
+  `ec${'ff'.repeat(30)}7f`, // p - 1
+  `ed${'ff'.repeat(30)}7f`, // p, another form of 0
+  `ee${'ff'.repeat(30)}7f`, // p + 1, another form of 1
+]);
+
+/** @param publicKey 32 bytes */
+function isLowOrder(publicKey: Uint8Array): boolean {
+  const hex = Array.from(publicKey, (byte, index) =>
+    (index === 31 ? byte & 0x7f : byte).toString(16).padStart(2, '0'),
+  );
+  return LOW_ORDER_POINTS.has(hex.join(''));
+}
