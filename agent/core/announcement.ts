@@ -8,6 +8,9 @@ export const PODS_TOPIC = 'vxseal.pods.v1';
 /** The only suite so far (RFC 7634, ESN, ESP in UDP). */
 export const SUITE = 'chacha20-poly1305';
 
+/** Bounds what a record makes its readers derive and install. */
+export const MAX_OLDER_EPOCHS = 3;
+
 /** An epoch as its owner announces it. */
 export interface AnnouncedEpoch {
   /** Grows by at least one with each new key pair of the node. */
@@ -35,6 +38,12 @@ export interface NodeAnnouncement {
   readonly prefixes: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
   readonly suites: readonly string[];
   readonly epoch: AnnouncedEpoch;
+  /**
+   * Earlier epochs under which the owner may still send, newest first, at most MAX_OLDER_EPOCHS. A peer that
+   * starts now learns them too, so the owner may go on under the newest epoch its peer has proven to know
+   * (docs/keys.md §4). Absent and empty mean the same.
+   */
+  readonly olderEpochs?: readonly AnnouncedEpoch[];
   readonly agentVersion: string;
 }
 

@@ -43,6 +43,22 @@ export interface RxSa extends SaKeys {
   readonly source: IpAddress;
 }
 
+/**
+ * SAs of a former process whose secret died with it: their keys cannot be derived any more, and they stay in the
+ * data plane until rotation retires them (docs/keys.md §4).
+ */
+export interface KeptTxSa {
+  readonly vni: Vni;
+  readonly peer: PeerNumber;
+  readonly fingerprint: string;
+}
+
+export interface KeptRxSa {
+  readonly spi: Spi;
+  readonly source: IpAddress;
+  readonly fingerprint: string;
+}
+
 /** A local pod: the host-side device and the addresses behind it. */
 export interface PodEntry {
   readonly ifindex: number;
@@ -92,6 +108,9 @@ export interface DesiredState {
   readonly overlay: readonly OverlayEntry[];
   readonly rxSas: readonly RxSa[];
   readonly txSas: readonly TxSa[];
+  /** To be left as they are; never in the two lists above. */
+  readonly keptRxSas: readonly KeptRxSa[];
+  readonly keptTxSas: readonly KeptTxSa[];
   readonly pods: readonly PodEntry[];
   readonly hooks: readonly HookEntry[];
   readonly routes: readonly RouteEntry[];
