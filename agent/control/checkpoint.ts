@@ -1,0 +1,82 @@
+// The list of attached pods on disk, in the run directory: it need not outlive a reboot, as the pods do not. A file
+// that cannot be read costs the pods their re-attachment by us, not the agent its start.
+import { join } from 'node:path';
+import type { IpAddress, Vni } from '../core/ids';
+import type { LocalPod, Log } from '../ports';
+import { readWhole, writeWhole } from './files';
+import { reasonOf } from './problems';
+
+export interface SavedPod extends LocalPod {
+  /** Inside the pod. */
+  readonly device: string;
+}
+
+export interface Checkpoint {
+  load(): SavedPod[];
+  save(pods: readonly SavedPod[]): void;
+}
+
+export class FileCheckpoint implements Checkpoint {
+  private readonly path: string;
+  private written: string | undefined;
+
+  constructor(
+    runDir: string,
+    private readonly log: Log,
+  ) {
+    this.path = join(runDir, 'pods.json');
+  }
+
+  load(): SavedPod[] {
+    try {
+      const text = readWhole(this.path);
+      if (text === undefined) return [];
+      const parsed: unknown = JSON.parse(text);
+      if (!isRecord(parsed) || parsed.v !== 1 || !Array.isArray(parsed.pods))
+        throw new Error('unknown layout');
+      return parsed.pods.flatMap((pod: unknown) => savedPod(pod) ?? []);
+    } catch (error) {
+      this.log.error(
+        { file: this.path, reason: reasonOf(error) },
+        'pod checkpoint cannot be read: attach the pods again',
+      );
+      return [];
+    }
+  }
+
+  save(pods: readonly SavedPod[]): void {
+    const text = `${JSON.stringify({ v: 1, pods }, undefined, 1)}\n`;
+    if (text === this.written) return;
+    try {
+      writeWhole(this.path, text);
+      this.written = text;
+    } catch (error) {
+      this.log.error({ file: this.path, reason: reasonOf(error) }, 'pod checkpoint cannot be written');
+    }
+  }
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null;
+
+function savedPod(value: unknown): SavedPod | undefined {
+  if (!isRecord(value)) return undefined;
+  const { id, name, namespace, vni, netnsPath, hostDevice, addresses, device } = value;
+  const texts = [id, name, namespace, netnsPath, hostDevice, device];
+  if (
+    !texts.every((text) => typeof text === 'string') ||
+    typeof vni !== 'number' ||
+    !Array.isArray(addresses)
+  )
+    return undefined;
+  return {
+    id: String(id),
+    name: String(name),
+    namespace: String(namespace),
+    vni: vni as Vni,
+    netnsPath: String(netnsPath),
+    hostDevice: String(hostDevice),
+    addresses: addresses.map((address) => String(address) as IpAddress),
+    device: String(device),
+  };
+}

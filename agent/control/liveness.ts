@@ -1,0 +1,167 @@
+// Whether a tunnel really carries packets: a small and a full-size probe to each keyed peer at every interval, both
+// answered by the peer's data plane (docs/wire-format.md §6). The bus plays no part in it. Keeps round trip, loss
+// and the last answer; the words of the status are state.ts's.
+import type { PeerNumber } from '../core/ids';
+import type { Clock, Datapath, ProbeReply } from '../ports';
+
+/** Smallest Ethernet frame without its check sequence (IEEE 802.3 §3.2.7). */
+export const SMALL_FRAME_BYTES = 60;
+const ETHERNET_HEADER_BYTES = 14;
+/** Probes over which loss is taken. */
+const LOSS_WINDOW = 20;
+/** Weight of a new sample in the smoothed round trip (RFC 6298 §2.3). */
+const RTT_GAIN = 1 / 8;
+
+type Size = 'small' | 'full';
+
+interface Sent {
+  readonly id: bigint;
+  readonly size: Size;
+  readonly sentNs: bigint;
+  answered: boolean;
+}
+
+interface Track {
+  readonly firstSentMs: number;
+  /** Wall clock of the last answer by size; 0 for never. */
+  readonly lastAnswerMs: Record<Size, number>;
+  /** When answers of that size began to fail; 0 while they come. */
+  readonly silentSinceMs: Record<Size, number>;
+  rttMs: number;
+  sent: Sent[];
+}
+
+export interface Liveness {
+  /** Smoothed, milliseconds; -1 before the first answer. */
+  readonly rttMs: number;
+  /** Share of small probes unanswered, 0 to 1; -1 before one could have come back. */
+  readonly loss: number;
+  /** `new`: nothing answered yet, and not for long enough to say that nothing will. */
+  readonly verdict: 'new' | 'answers' | 'silent' | 'small-only';
+  /** Wall clock, when the verdict began as far as probes tell. */
+  readonly sinceMs: number;
+  readonly lastAnswerMs: number;
+}
+
+export interface ProbeSettings {
+  readonly intervalMs: number;
+  /** Without an answer for this long a peer counts as silent. */
+  readonly timeoutMs: number;
+}
+
+export class Prober {
+  private readonly tracks = new Map<PeerNumber, Track>();
+  private lastId: bigint;
+  private mtuBytes = 0;
+  private cancel: () => void = () => {};
+
+  /** @param failed told of probes that could not be sent; the peer then counts as silent, as it is. */
+  constructor(
+    private readonly clock: Clock,
+    private readonly datapath: Pick<Datapath, 'sendProbe' | 'onProbeReply'>,
+    private readonly settings: ProbeSettings,
+    private readonly failed: (peer: PeerNumber, error: unknown) => void,
+    private readonly changed: () => void = () => {},
+  ) {
+    // Not from 0: an answer to a probe of a former process must match nothing here.
+    this.lastId = clock.monotonicNs();
+    datapath.onProbeReply((reply) => this.take(reply));
+  }
+
+  start(): void {
+    this.cancel();
+    this.cancel = this.clock.after(this.settings.intervalMs, () => {
+      this.start();
+      for (const [peer, track] of this.tracks) this.probe(peer, track);
+    });
+  }
+
+  stop(): void {
+    this.cancel();
+  }
+
+  /** Peers to be probed from now on; a new one is probed at once, one that is missing is forgotten. */
+  watch(peers: Iterable<PeerNumber>, mtuBytes: number): void {
+    this.mtuBytes = mtuBytes;
+    const wanted = new Set(peers);
+    for (const peer of [...this.tracks.keys()]) if (!wanted.has(peer)) this.tracks.delete(peer);
+    for (const peer of wanted) if (!this.tracks.has(peer)) this.probe(peer, this.begin(peer));
+  }
+
+  /** One more pair of probes at once: carries the proof of new keys on an idle tunnel. */
+  nudge(peer: PeerNumber): void {
+    const track = this.tracks.get(peer);
+    if (track) this.probe(peer, track);
+  }
+
+  of(peer: PeerNumber): Liveness | undefined {
+    const track = this.tracks.get(peer);
+    if (track === undefined) return undefined;
+    const nowMs = this.clock.nowMs();
+    const lastAnswerMs = Math.max(track.lastAnswerMs.small, track.lastAnswerMs.full);
+    return { rttMs: track.rttMs, loss: this.lossOf(track), lastAnswerMs, ...this.judge(track, nowMs) };
+  }
+
+  private judge(track: Track, nowMs: number): Pick<Liveness, 'verdict' | 'sinceMs'> {
+    const { small, full } = track.silentSinceMs;
+    const silentFor = (sinceMs: number): boolean =>
+      sinceMs !== 0 && nowMs - sinceMs >= this.settings.timeoutMs;
+    if (silentFor(small) && silentFor(full)) return { verdict: 'silent', sinceMs: Math.max(small, full) };
+    if (track.lastAnswerMs.small === 0 && track.lastAnswerMs.full === 0)
+      return { verdict: 'new', sinceMs: track.firstSentMs };
+    if (silentFor(full)) return { verdict: 'small-only', sinceMs: full };
+    return { verdict: 'answers', sinceMs: track.firstSentMs };
+  }
+
+  private lossOf(track: Track): number {
+    const youngestNs = this.clock.monotonicNs() - BigInt(this.settings.intervalMs) * 1_000_000n;
+    const due = track.sent.filter(
+      (probe) => probe.size === 'small' && (probe.answered || probe.sentNs <= youngestNs),
+    );
+    if (due.length === 0) return -1;
+    return due.filter((probe) => !probe.answered).length / due.length;
+  }
+
+  private begin(peer: PeerNumber): Track {
+    const track: Track = {
+      firstSentMs: this.clock.nowMs(),
+      lastAnswerMs: { small: 0, full: 0 },
+      silentSinceMs: { small: 0, full: 0 },
+      rttMs: -1,
+      sent: [],
+    };
+    this.tracks.set(peer, track);
+    return track;
+  }
+
+  private probe(peer: PeerNumber, track: Track): void {
+    this.sendOne(peer, track, 'small', SMALL_FRAME_BYTES);
+    this.sendOne(peer, track, 'full', ETHERNET_HEADER_BYTES + this.mtuBytes);
+  }
+
+  private sendOne(peer: PeerNumber, track: Track, size: Size, frameBytes: number): void {
+    this.lastId += 1n;
+    const probe = { id: this.lastId, size, sentNs: this.clock.monotonicNs(), answered: false };
+    track.sent = [...track.sent.slice(-2 * LOSS_WINDOW + 1), probe];
+    if (track.silentSinceMs[size] === 0) track.silentSinceMs[size] = this.clock.nowMs();
+    try {
+      this.datapath.sendProbe(peer, probe.id, frameBytes);
+    } catch (error) {
+      this.failed(peer, error);
+    }
+  }
+
+  private take(reply: ProbeReply): void {
+    const track = this.tracks.get(reply.peer);
+    const probe = track?.sent.find((sent) => sent.id === reply.id && !sent.answered);
+    if (track === undefined || probe === undefined) return;
+    probe.answered = true;
+    const before = this.of(reply.peer)?.verdict;
+    track.lastAnswerMs[probe.size] = this.clock.nowMs();
+    track.silentSinceMs[probe.size] = 0;
+    const sampleMs = Math.max(0, Number(reply.receivedNs - reply.sentNs) / 1e6);
+    if (probe.size === 'small')
+      track.rttMs = track.rttMs < 0 ? sampleMs : track.rttMs + RTT_GAIN * (sampleMs - track.rttMs);
+    if (before !== this.of(reply.peer)?.verdict) this.changed();
+  }
+}

@@ -1,0 +1,38 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { lockRunDir } from '../../../agent/control/lock';
+
+let runDir: string;
+beforeEach(() => {
+  runDir = mkdtempSync(join(tmpdir(), 'vxseal-lock-'));
+});
+afterEach(() => rmSync(runDir, { recursive: true }));
+
+test('1 a second agent is refused with the pid of the first, and may start after it', () => {
+  const first = lockRunDir(runDir);
+  expect(() => lockRunDir(runDir)).toThrow(new RegExp(`pid ${process.pid}`));
+  first.release();
+  expect(readdirSync(runDir)).toEqual([]);
+  lockRunDir(runDir).release();
+});
+
+test('2 a stale lock of a dead process is taken over', () => {
+  writeFileSync(join(runDir, 'agent.pid'), '4194304 1 gone\n');
+  lockRunDir(runDir);
+  expect(readFileSync(join(runDir, 'agent.pid'), 'utf8')).toMatch(new RegExp(`^${process.pid} `));
+});
+
+test('3 a stale lock whose pid lives again as another process is taken over', () => {
+  writeFileSync(join(runDir, 'agent.pid'), `${process.pid} 1 an-earlier-boot\n`);
+  expect(() => lockRunDir(runDir)).not.toThrow();
+});
+
+test.each(['', 'garbage', '-1 0 x\n'])('4 a lock with content %j is stale', (content) => {
+  writeFileSync(join(runDir, 'agent.pid'), content);
+  expect(() => lockRunDir(runDir)).not.toThrow();
+});
+
+test('5 a run directory that does not exist is an error that names it', () => {
+  expect(() => lockRunDir(join(runDir, 'none'))).toThrow(/run directory .*none cannot be locked/);
+});

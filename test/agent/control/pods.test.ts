@@ -1,0 +1,206 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { FileCheckpoint } from '../../../agent/control/checkpoint';
+import { type AttachedPod, PodStore } from '../../../agent/control/pods';
+import type { Prefix, Vni } from '../../../agent/core/ids';
+import { ManualClock } from '../../fakes/clock';
+import { QuietLog } from '../../fakes/log';
+import { addPod, FakeNetnsOpener, FakeNetwork } from '../../fakes/netlink';
+
+const hostVni = 42 as Vni;
+const settings = {
+  hostVni,
+  prefixes: [{ vni: hostVni, prefixes: ['10.1.0.0/24' as Prefix, 'fd00:1::/64' as Prefix] }],
+};
+let runDir: string;
+beforeEach(() => {
+  runDir = mkdtempSync(join(tmpdir(), 'vxseal-pods-'));
+});
+afterEach(() => rmSync(runDir, { recursive: true }));
+
+function bench(world = { host: new FakeNetwork(), opener: new FakeNetnsOpener() }) {
+  const clock = new ManualClock();
+  const log = new QuietLog();
+  const control = {
+    missing: (_pod: AttachedPod): string | undefined => undefined,
+    passes: 0,
+    mtuBytes: 1408 as number | undefined,
+  };
+  const store = new PodStore(settings, {
+    opener: world.opener,
+    netlink: world.host.netlink(),
+    clock,
+    log,
+    checkpoint: new FileCheckpoint(runDir, log),
+    mtuBytes: () => control.mtuBytes,
+    reconcile: async () => {
+      control.passes += 1;
+      store.dropVanished([...world.host.linkTable.values()]);
+    },
+    missing: (pod) => control.missing(pod),
+  });
+  return { ...world, clock, log, control, store };
+}
+const ask = (path: string) => ({ netnsPath: path, name: 'web', namespace: 'shop' });
+
+test('1 attach finds device, addresses and host side, lowers the MTU and keeps link-local addresses out', async () => {
+  const { host, opener, store, control } = bench();
+  const { path, inside, hostDevice } = addPod(host, opener, 'pod1', '10.1.0.5');
+  const eth0 = inside.linkNamed('eth0');
+  if (eth0 === undefined) throw new Error('no eth0');
+  inside.addAddress(eth0.ifindex, 'fe80::1', 64);
+  inside.addAddress(eth0.ifindex, 'fd00:1::5', 64);
+  const { pod, entry } = await store.attach(ask(path));
+  expect(pod).toMatchObject({
+    id: '4:4026531841',
+    vni: 42,
+    hostDevice: 'pod1',
+    addresses: ['10.1.0.5', 'fd00:1::5'],
+  });
+  expect(entry).toMatchObject({ ifindex: hostDevice.ifindex, mac: eth0.mac, hostMac: hostDevice.mac });
+  expect(inside.linkNamed('eth0')?.mtuBytes).toBe(1408);
+  expect(control.passes).toBe(1);
+});
+
+test('2 a smaller MTU is left alone; attaching twice is one pod', async () => {
+  const { host, opener, store } = bench();
+  const { path, inside } = addPod(host, opener, 'pod1', '10.1.0.5');
+  inside.changeLink(inside.linkNamed('eth0')?.ifindex ?? 0, { mtuBytes: 1280 });
+  const first = await store.attach(ask(path));
+  const second = await store.attach(ask(path));
+  expect(second).toEqual(first);
+  expect(store.list()).toHaveLength(1);
+  expect(inside.linkNamed('eth0')?.mtuBytes).toBe(1280);
+});
+
+describe('3 what the caller must change is said with object and remedy, and attaches nothing', () => {
+  test.each<[string, RegExp, (bench_: ReturnType<typeof bench>) => object]>([
+    ['no such path', /\/run\/netns\/none is not a network namespace.*ENOENT/, () => ask('/run/netns/none')],
+    [
+      'no such device',
+      /no device net1 in .* \(there: eth0\)/,
+      (b) => ({ ...ask(addPod(b.host, b.opener, 'p', '10.1.0.5').path), device: 'net1' }),
+    ],
+    [
+      'address outside the prefixes of the node',
+      /10\.2\.0\.5 not in this node's prefixes of VNI 42 \(10\.1\.0\.0\/24, fd00:1::\/64\)/,
+      (b) => ask(addPod(b.host, b.opener, 'p', '10.2.0.5').path),
+    ],
+    [
+      'a VNI without prefixes',
+      /no prefix in VNI 43/,
+      (b) => ({ ...ask(addPod(b.host, b.opener, 'p', '10.1.0.5').path), vni: 43 }),
+    ],
+    [
+      'not a veth',
+      /no veth with its other end on this host/,
+      (b) => {
+        const { path, inside } = addPod(b.host, b.opener, 'p', '10.1.0.5');
+        inside.changeLink(inside.linkNamed('eth0')?.ifindex ?? 0, { kind: 'ipvlan' });
+        return ask(path);
+      },
+    ],
+    [
+      'the other end is in a third namespace: a device of that number here is not its peer',
+      /no veth with its other end on this host/,
+      (b) => {
+        const { path, hostDevice } = addPod(b.host, b.opener, 'p', '10.1.0.5');
+        b.host.changeLink(hostDevice.ifindex, { linkIndex: 9999 });
+        return ask(path);
+      },
+    ],
+    [
+      'no address yet',
+      /has no address/,
+      (b) => {
+        const { path, inside } = addPod(b.host, b.opener, 'p', '10.1.0.5');
+        inside.addressTable.length = 0;
+        return ask(path);
+      },
+    ],
+  ])('%s', async (_, message, request) => {
+    const made = bench();
+    const rejected = made.store.attach(request(made) as ReturnType<typeof ask>);
+    await expect(rejected).rejects.toThrow(message);
+    await expect(rejected).rejects.toMatchObject({ code: 'request', remedy: expect.stringMatching(/./) });
+    expect(made.store.list()).toEqual([]);
+  });
+});
+
+test('4 attach waits until hooked, and says what is missing at the deadline', async () => {
+  const { host, opener, store, control, clock } = bench();
+  const { path } = addPod(host, opener, 'pod1', '10.1.0.5');
+  control.missing = () => (control.passes < 4 ? 'hook steer' : undefined);
+  const attached = store.attach(ask(path));
+  await clock.advance(1000);
+  await expect(attached).resolves.toMatchObject({ pod: { name: 'web' } });
+  control.missing = () => 'hook gate on pod1: ENOMEM';
+  const late = store.attach(ask(path));
+  const refused = expect(late).rejects.toMatchObject({
+    code: 'not-ready',
+    message: expect.stringContaining('hook gate on pod1: ENOMEM'),
+  });
+  await clock.advance(11_000);
+  await refused;
+});
+
+test('5 before the underlay is known attach is asked to come back', async () => {
+  const { host, opener, store, control } = bench();
+  control.mtuBytes = undefined;
+  await expect(store.attach(ask(addPod(host, opener, 'p', '10.1.0.5').path))).rejects.toMatchObject({
+    code: 'not-ready',
+  });
+});
+
+test('6 detach is idempotent; a pod whose host device is gone or another is dropped', async () => {
+  const { host, opener, store } = bench();
+  const one = await store.attach(ask(addPod(host, opener, 'pod1', '10.1.0.5').path));
+  expect(await store.detach(one.pod.id)).toBe(true);
+  expect(await store.detach(one.pod.id)).toBe(false);
+  const two = await store.attach(ask(addPod(host, opener, 'pod2', '10.1.0.6').path));
+  const three = await store.attach(ask(addPod(host, opener, 'pod3', '10.1.0.7').path));
+  host.dropLink(two.entry.ifindex);
+  host.changeLink(three.entry.ifindex, { name: 'other0' });
+  store.dropVanished([...host.linkTable.values()]);
+  expect(store.list()).toEqual([]);
+});
+
+test('7 an address that a new pod brings is taken from the pod that had it', async () => {
+  const { host, opener, store, log } = bench();
+  await store.attach(ask(addPod(host, opener, 'pod1', '10.1.0.5').path));
+  await store.attach({ ...ask(addPod(host, opener, 'pod2', '10.1.0.5').path), name: 'web-new' });
+  expect(store.list().map(({ pod }) => pod.name)).toEqual(['web-new']);
+  expect(log.matching('replaced by shop/web-new')).toHaveLength(1);
+});
+
+test('8 a restarted agent takes up its pods, and drops those whose namespace is gone or another', async () => {
+  const first = bench();
+  for (const [name, address] of [
+    ['pod1', '10.1.0.5'],
+    ['pod2', '10.1.0.6'],
+    ['pod3', '10.1.0.7'],
+  ] as const)
+    await first.store.attach({ ...ask(addPod(first.host, first.opener, name, address).path), name });
+  first.opener.paths.delete('/run/netns/pod2');
+  const reused = first.opener.paths.get('/run/netns/pod3');
+  if (reused === undefined) throw new Error('no pod3');
+  first.opener.paths.set('/run/netns/pod3', { ...reused, inode: 1n });
+  const inside = first.opener.paths.get('/run/netns/pod1')?.network;
+  inside?.changeLink(inside.linkNamed('eth0')?.ifindex ?? 0, { mtuBytes: 1500 });
+
+  const second = bench({ host: first.host, opener: first.opener });
+  await second.store.reload();
+  expect(second.store.list().map(({ pod }) => pod.name)).toEqual(['pod1']);
+  expect(second.log.matching('pod dropped at start')).toHaveLength(2);
+  expect(inside?.linkNamed('eth0')?.mtuBytes).toBe(1500);
+  expect(JSON.parse(readFileSync(join(runDir, 'pods.json'), 'utf8')).pods).toHaveLength(1);
+});
+
+test.each(['', '{', '{"v":2,"pods":[]}', '{"v":1,"pods":[null,{"id":3}]}'])(
+  '9 checkpoint %j: no pods, no throw',
+  (text) => {
+    writeFileSync(join(runDir, 'pods.json'), text);
+    expect(new FileCheckpoint(runDir, new QuietLog()).load()).toEqual([]);
+  },
+);
