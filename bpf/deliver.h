@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * From a decrypted frame to its receiver on this node. The key proved which peer sent it; here the frame must
+ * prove to speak for that peer only. Shared by deliver (behind XDP) and open_tc.
+ */
+#ifndef VXSEAL_DELIVER_H
+#define VXSEAL_DELIVER_H
+
+#include "tunnel.h"
+
+static __always_inline int report_reply(const struct probe *probe, __u32 peer, __u32 bytes)
+{
+	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+
+	if (!event)
+		return CONSUMED; /* the agent is not reading: the probe counts as lost */
+	event->type = EVENT_PROBE_REPLY;
+	event->peer = peer;
+	event->now_ns = bpf_ktime_get_ns();
+	event->probe_id = probe->id;
+	event->probe_sent_ns = probe->sent_ns;
+	event->probe_bytes = bytes;
+	event->reserved = 0;
+	bpf_ringbuf_submit(event, 0);
+	return CONSUMED;
+}
+
+/* A request goes back through the tunnel it came from, at its full size; a reply goes to the agent. */
+static __always_inline int answer_probe(struct __sk_buff *skb, const struct config *cfg, __u32 vni, __u32 peer)
+{
+	struct probe probe;
+	__u8 reply = 1;
+	int err;
+
+	if (bpf_skb_load_bytes(skb, 0, &probe, sizeof(probe)) || probe.version != 1)
+		return -DROP_MALFORMED;
+	if (probe.reply)
+		return report_reply(&probe, peer, skb->len);
+	if (bpf_skb_store_bytes(skb, __builtin_offsetof(struct probe, reply), &reply, 1, 0))
+		return -DROP_INTERNAL;
+	err = address_to(skb, cfg, peer, vni);
+	if (err)
+		return err;
+	bpf_redirect(cfg->vxlan_ifindex, 0);
+	return REDIRECTED;
+}
+
+/* Another VNI than the host's has no place in the host's routing: straight to the pod's device. */
+static __always_inline int deliver_to_pod(struct __sk_buff *skb, __u32 vni, const struct ip_info *ip)
+{
+	struct endpoint_key key = { .vni = vni };
+	struct endpoint_value *endpoint;
+	struct pod_value *pod;
+	__u8 macs[2 * ETH_ALEN];
+	__u32 ifindex;
+
+	__builtin_memcpy(key.addr, ip->dst, 16);
+	endpoint = bpf_map_lookup_elem(&endpoints, &key);
+	if (!endpoint)
+		return -DROP_INNER_DESTINATION;
+	ifindex = endpoint->ifindex;
+	pod = bpf_map_lookup_elem(&pods, &ifindex);
+	if (!pod)
+		return -DROP_INNER_DESTINATION;
+	__builtin_memcpy(macs, pod->mac, ETH_ALEN);
+	__builtin_memcpy(macs + ETH_ALEN, pod->host_mac, ETH_ALEN);
+	if (bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0))
+		return -DROP_INTERNAL;
+	bpf_redirect(ifindex, 0);
+	return REDIRECTED;
+}
+
+/* `peer` is the one whose key opened the frame, `vni` the SA's. */
+static __always_inline int deliver_frame(struct __sk_buff *skb, const struct config *cfg, __u32 vni, __u32 peer)
+{
+	struct overlay_value *from, *to;
+	struct ip_info ip = {};
+	int err;
+
+	skb->tc_index = 0;
+	err = parse_skb(skb, &ip);
+	if (err == -DROP_INNER_PROTOCOL && ip.ethertype == bpf_htons(PROBE_ETHERTYPE))
+		return answer_probe(skb, cfg, vni, peer);
+	if (err)
+		return err;
+	from = find_owner(vni, ip.src);
+	if (!from || from->peer != peer)
+		return -DROP_INNER_SOURCE;
+	to = find_owner(vni, ip.dst);
+	if (!to || to->peer != PEER_LOCAL)
+		return -DROP_INNER_DESTINATION;
+	err = clamp_tcp(skb, cfg, &ip);
+	if (err)
+		return err;
+	skb->tc_index = stamp_opened(cfg);
+	if (vni != cfg->host_vni)
+		return deliver_to_pod(skb, vni, &ip);
+	bpf_redirect(cfg->vxlan_ifindex, BPF_F_INGRESS);
+	return REDIRECTED;
+}
+
+#endif

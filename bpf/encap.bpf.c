@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * encap: tc egress on the VXLAN device. What steer sent passes; what the host stack routed here (the node's own
+ * processes, DNATed flows, fragments, the agent's probes) is given its peer. Anything else is dropped: the device
+ * carries nothing that does not belong to the overlay.
+ */
+#include "tunnel.h"
+
+static __always_inline int address_probe(struct __sk_buff *skb, const struct config *cfg, __u32 *peer)
+{
+	struct probe probe;
+
+	if (bpf_skb_load_bytes(skb, 0, &probe, sizeof(probe)) || probe.version != 1 || probe.reply)
+		return -DROP_MALFORMED;
+	*peer = probe.peer;
+	return address_to(skb, cfg, probe.peer, cfg->host_vni);
+}
+
+static __always_inline int encap_frame(struct __sk_buff *skb, __u32 *peer)
+{
+	struct config *cfg = get_config();
+	struct overlay_value *to, *from;
+	struct ip_info ip = {};
+	int err;
+
+	if (!cfg)
+		return -DROP_NOT_CONFIGURED;
+	if (skb->tc_index == stamp_steered(cfg))
+		return PASS;
+	err = parse_skb(skb, &ip);
+	if (err == -DROP_INNER_PROTOCOL && ip.ethertype == bpf_htons(PROBE_ETHERTYPE))
+		return address_probe(skb, cfg, peer);
+	if (err)
+		return err;
+	to = find_owner(cfg->host_vni, ip.dst);
+	if (!is_remote(to) || to->peer == PEER_NONE)
+		return -DROP_NO_PEER;
+	*peer = to->peer;
+	/* The receiver refuses a source that is not ours; say it here, where the cause is. */
+	from = find_owner(cfg->host_vni, ip.src);
+	if (!from || from->peer != PEER_LOCAL)
+		return -DROP_SPOOFED_SOURCE;
+	err = clamp_tcp(skb, cfg, &ip);
+	if (err)
+		return err;
+	return address_to(skb, cfg, *peer, cfg->host_vni);
+}
+
+SEC("tc") int encap(struct __sk_buff *skb)
+{
+	__u32 peer = PEER_LOCAL;
+	int result = encap_frame(skb, &peer);
+
+	return tc_verdict(skb, result, peer, DIR_EGRESS);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

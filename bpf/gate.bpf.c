@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * gate: tc egress on the host-side device of a pod, the last hook before the pod. A remote overlay source is
+ * believed only of a frame that open decrypted and deliver approved.
+ */
+#include "parse.h"
+
+static __always_inline int gate_frame(struct __sk_buff *skb)
+{
+	struct config *cfg = get_config();
+	struct ip_info ip = {};
+	__u32 ifindex = skb->ifindex;
+	struct pod_value *pod = bpf_map_lookup_elem(&pods, &ifindex);
+	int err, opened;
+
+	if (!cfg || !pod)
+		return -DROP_NOT_CONFIGURED;
+	opened = skb->tc_index == stamp_opened(cfg);
+	skb->tc_index = 0;
+	err = parse_skb(skb, &ip);
+	if (err == -DROP_INNER_PROTOCOL)
+		return PASS;
+	if (err)
+		return err;
+	return is_remote(find_owner(pod->vni, ip.src)) && !opened ? -DROP_NAKED_INNER : PASS;
+}
+
+SEC("tc") int gate(struct __sk_buff *skb)
+{
+	return tc_verdict(skb, gate_frame(skb), PEER_LOCAL, DIR_INGRESS);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Headers, inner and outer, from the linear part of a frame. Reads only; decides nothing about trust.
+ */
+#ifndef VXSEAL_PARSE_H
+#define VXSEAL_PARSE_H
+
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include "drop.h"
+
+#define IP4_HEADER 20
+#define IP6_HEADER 40
+#define UDP_HEADER 8
+#define VXLAN_HEADER 8
+#define NEXTHDR_FRAGMENT_V6 44
+#define HEADROOM_PULL (ETH_HLEN + 60)
+
+struct ip_info {
+	__u8 src[16];            /* IPv4-mapped for IPv4 */
+	__u8 dst[16];
+	__be16 ethertype;
+	__u16 header_bytes;      /* IP header with IPv4 options; IPv6: the fixed header only */
+	__u16 total_bytes;       /* IP header and payload, by the IP header */
+	__u8 protocol;           /* IPv6: first next-header */
+	__u8 fragment;           /* any fragment, also the first */
+};
+
+static __always_inline void map_v4(__u8 out[16], __be32 addr)
+{
+	__u32 *w = (__u32 *)out;
+
+	w[0] = 0;
+	w[1] = 0;
+	w[2] = bpf_htonl(0xffff);
+	w[3] = addr;
+}
+
+/*
+ * The IP header behind an Ethernet header at `data`.
+ * Returns 0, -DROP_MALFORMED for a header that contradicts itself, or -DROP_INNER_PROTOCOL for other ethertypes.
+ */
+static __always_inline int parse_ip(void *data, void *data_end, struct ip_info *ip)
+{
+	struct ethhdr *eth = data;
+
+	if ((void *)(eth + 1) > data_end)
+		return -DROP_MALFORMED;
+	ip->ethertype = eth->h_proto;
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		struct iphdr *h = (void *)(eth + 1);
+
+		if ((void *)(h + 1) > data_end || h->version != 4 || h->ihl < 5)
+			return -DROP_MALFORMED;
+		map_v4(ip->src, h->saddr);
+		map_v4(ip->dst, h->daddr);
+		ip->header_bytes = h->ihl * 4;
+		ip->total_bytes = bpf_ntohs(h->tot_len);
+		ip->protocol = h->protocol;
+		ip->fragment = (h->frag_off & bpf_htons(0x3fff)) != 0;
+		/* tot_len is 0 in a super-packet of more than 64 KiB (BIG TCP). */
+		if (ip->total_bytes && ip->total_bytes < ip->header_bytes)
+			return -DROP_MALFORMED;
+		return 0;
+	}
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *h = (void *)(eth + 1);
+
+		if ((void *)(h + 1) > data_end || h->version != 6)
+			return -DROP_MALFORMED;
+		__builtin_memcpy(ip->src, &h->saddr, 16);
+		__builtin_memcpy(ip->dst, &h->daddr, 16);
+		ip->header_bytes = IP6_HEADER;
+		ip->total_bytes = bpf_ntohs(h->payload_len) + IP6_HEADER;
+		ip->protocol = h->nexthdr;
+		ip->fragment = h->nexthdr == NEXTHDR_FRAGMENT_V6;
+		return 0;
+	}
+	return -DROP_INNER_PROTOCOL;
+}
+
+/* parse_ip() on an skb: makes the headers linear first where they are not. */
+static __always_inline int parse_skb(struct __sk_buff *skb, struct ip_info *ip)
+{
+	if (skb->data + HEADROOM_PULL > skb->data_end)
+		bpf_skb_pull_data(skb, skb->len < HEADROOM_PULL ? skb->len : HEADROOM_PULL);
+	return parse_ip((void *)(long)skb->data, (void *)(long)skb->data_end, ip);
+}
+
+static __always_inline struct overlay_value *find_owner(__u32 vni, const __u8 addr[16])
+{
+	struct overlay_key key = { .prefixlen = 32 + 128, .vni = vni };
+
+	__builtin_memcpy(key.addr, addr, 16);
+	return bpf_map_lookup_elem(&overlay, &key);
+}
+
+static __always_inline int is_remote(const struct overlay_value *owner)
+{
+	return owner && owner->peer != PEER_LOCAL;
+}
+
+static __always_inline int is_pod_range(const struct overlay_value *owner)
+{
+	return owner && !(owner->flags & OVERLAY_F_NODE);
+}
+
+#endif

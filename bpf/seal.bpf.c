@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * seal: tc egress on the underlay. VXLAN that our VXLAN device made becomes ESP; everything else of the overlay
+ * that would leave in clear is dropped here, at the last hook before the wire.
+ */
+#include "csum.h"
+#include "esp.h"
+
+/*
+ * The last guard, for a frame that is not our VXLAN. Host-to-host traffic between node addresses is outside the
+ * overlay, and pods' traffic to the world stays as the primary CNI made it; what names a remote pod, or joins a
+ * pod and a peer's node, belongs inside.
+ */
+static __always_inline int refuse_clear(struct __sk_buff *skb, const struct config *cfg, const struct ip_info *ip)
+{
+	struct overlay_value *to = find_owner(cfg->host_vni, ip->dst);
+	struct overlay_value *from = find_owner(cfg->host_vni, ip->src);
+
+	if (skb->tc_index == stamp_steered(cfg))
+		return -DROP_CLEAR_EGRESS;
+	if (is_remote(to) && is_pod_range(to))
+		return -DROP_CLEAR_EGRESS;
+	if (is_remote(from) && is_pod_range(from))
+		return -DROP_CLEAR_EGRESS;
+	if (is_remote(to) && is_pod_range(from))
+		return -DROP_CLEAR_EGRESS;
+	return PASS;
+}
+
+/* Outer headers for `esp_bytes` of ESP: the IP header is the VXLAN device's with other lengths. */
+static __always_inline int write_outer_v4(struct __sk_buff *skb, const struct tx_sa *sa, const struct config *cfg,
+					  __u32 esp_bytes)
+{
+	__u32 udp_bytes = sa->flags & SA_F_RAW ? 0 : UDP_HEADER;
+	struct iphdr ip;
+	struct udphdr udp;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) ||
+	    bpf_skb_load_bytes(skb, ETH_HLEN + IP4_HEADER, &udp, sizeof(udp)))
+		return -DROP_INTERNAL;
+	ip.tot_len = bpf_htons(IP4_HEADER + udp_bytes + esp_bytes);
+	ip.protocol = udp_bytes ? IPPROTO_UDP : IPPROTO_ESP;
+	ip.check = 0;
+	ip.check = ipv4_header_csum(&ip);
+	udp.dest = bpf_htons(cfg->esp_port); /* the source port stays: it is the flow's hash */
+	udp.len = bpf_htons(UDP_HEADER + esp_bytes);
+	udp.check = 0; /* RFC 3948 §2.1 */
+	if (bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0))
+		return -DROP_INTERNAL;
+	if (udp_bytes && bpf_skb_store_bytes(skb, ETH_HLEN + IP4_HEADER, &udp, sizeof(udp), 0))
+		return -DROP_INTERNAL;
+	return PASS;
+}
+
+/* IPv6 needs a real UDP checksum: Linux drops zero (RFC 8200 §8.1). */
+static __always_inline int write_outer_v6(struct __sk_buff *skb, struct work *w, const struct tx_sa *sa,
+					  const struct config *cfg, __u32 esp_bytes)
+{
+	__u32 udp_bytes = sa->flags & SA_F_RAW ? 0 : UDP_HEADER;
+	struct ipv6hdr ip;
+	struct udphdr udp;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) ||
+	    bpf_skb_load_bytes(skb, ETH_HLEN + IP6_HEADER, &udp, sizeof(udp)))
+		return -DROP_INTERNAL;
+	ip.payload_len = bpf_htons(udp_bytes + esp_bytes);
+	ip.nexthdr = udp_bytes ? IPPROTO_UDP : IPPROTO_ESP;
+	udp.dest = bpf_htons(cfg->esp_port);
+	udp.len = bpf_htons(UDP_HEADER + esp_bytes);
+	udp.check = 0;
+	udp.check = udp6_csum(&ip, &udp, w->aead.text + ESP_AT, esp_bytes);
+	if (bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0))
+		return -DROP_INTERNAL;
+	if (udp_bytes && bpf_skb_store_bytes(skb, ETH_HLEN + IP6_HEADER, &udp, sizeof(udp), 0))
+		return -DROP_INTERNAL;
+	return PASS;
+}
+
+static __always_inline void count_sealed(__u32 peer, __u32 bytes)
+{
+	struct peer_stats *stats = bpf_map_lookup_elem(&peer_stats, &peer);
+
+	if (stats) {
+		stats->sealed.packets++;
+		stats->sealed.bytes += bytes;
+	}
+}
+
+/* The SA for a VXLAN packet, by its outer destination and VNI. */
+static __always_inline struct tx_sa *find_sa(struct __sk_buff *skb, const struct ip_info *ip, __u32 *peer, int *err)
+{
+	struct vtep_key vtep;
+	struct tx_key key;
+	__be32 vxlan[2];
+	__u32 *number;
+
+	*err = -DROP_MALFORMED;
+	if (bpf_skb_load_bytes(skb, ETH_HLEN + ip->header_bytes + UDP_HEADER, vxlan, sizeof(vxlan)))
+		return 0;
+	__builtin_memcpy(vtep.addr, ip->dst, 16);
+	number = bpf_map_lookup_elem(&vteps, &vtep);
+	*err = -DROP_NO_PEER;
+	if (!number)
+		return 0;
+	*peer = *number;
+	key.vni = bpf_ntohl(vxlan[1]) >> 8;
+	key.peer = *number;
+	*err = -DROP_NO_SA;
+	return bpf_map_lookup_elem(&tx_sa, &key);
+}
+
+static __always_inline int seal_frame(struct __sk_buff *skb, const struct config *cfg, const struct ip_info *ip,
+				      __u32 *peer)
+{
+	__u32 header = ip->ethertype == bpf_htons(ETH_P_IP) ? IP4_HEADER : IP6_HEADER;
+	__u32 payload = ip->total_bytes - header, outer, esp_bytes, esp_at;
+	struct work *w = get_work();
+	struct tx_sa *sa;
+	int err;
+
+	if (skb->tc_index != stamp_steered(cfg))
+		return -DROP_FORGED_VXLAN;
+	if (!w)
+		return -DROP_INTERNAL;
+	if (skb->gso_size)
+		return -DROP_GSO;
+	if (ip->fragment)
+		return -DROP_FRAGMENT;
+	if (ip->header_bytes != header || skb->len != ETH_HLEN + ip->total_bytes)
+		return -DROP_MALFORMED;
+	sa = find_sa(skb, ip, peer, &err);
+	if (!sa)
+		return err;
+	if (payload < PAYLOAD_MIN || payload > ESP_TEXT_MAX)
+		return -DROP_MALFORMED;
+	outer = header + (sa->flags & SA_F_RAW ? 0 : UDP_HEADER);
+	/* bpf_skb_change_tail() would let it grow beyond the device's MTU. */
+	if (outer + ESP_OVERHEAD + sealed_text_bytes(payload) > cfg->underlay_mtu)
+		return -DROP_TOO_BIG;
+	OPAQUE(payload);
+	if (payload < PAYLOAD_MIN || payload > ESP_TEXT_MAX)
+		return -DROP_MALFORMED;
+	if (bpf_skb_load_bytes(skb, ETH_HLEN + header, w->aead.text + TEXT_AT, payload))
+		return -DROP_MALFORMED;
+	err = esp_seal(w, sa, payload);
+	if (err < 0)
+		return err;
+	esp_bytes = err;
+	/* Segments share pages with the sender's retransmit queue: a private copy before writing. */
+	if (bpf_skb_change_tail(skb, ETH_HLEN + outer + esp_bytes, 0) || bpf_skb_pull_data(skb, skb->len))
+		return -DROP_INTERNAL;
+	err = header == IP4_HEADER ? write_outer_v4(skb, sa, cfg, esp_bytes) : write_outer_v6(skb, w, sa, cfg, esp_bytes);
+	if (err)
+		return err;
+	esp_at = ETH_HLEN + outer;
+	OPAQUE(esp_bytes);
+	if (esp_bytes < ESP_OVERHEAD || esp_bytes > AEAD_MAX_TEXT)
+		return -DROP_INTERNAL;
+	if (bpf_skb_store_bytes(skb, esp_at, w->aead.text + ESP_AT, esp_bytes, 0))
+		return -DROP_INTERNAL;
+	count_sealed(*peer, payload - UDP_HEADER - VXLAN_HEADER);
+	return PASS;
+}
+
+static __always_inline int seal_or_refuse(struct __sk_buff *skb, __u32 *peer)
+{
+	struct config *cfg = get_config();
+	struct ip_info ip = {};
+	struct udphdr udp;
+
+	if (!cfg)
+		return PASS; /* never configured: the VXLAN device and its routes do not exist yet */
+	if (parse_skb(skb, &ip))
+		/* Not IP: nothing of ours. A header that contradicts itself: the stack made none, a raw socket did. */
+		return skb->tc_index == stamp_steered(cfg) ? -DROP_MALFORMED : PASS;
+	if (ip.protocol == IPPROTO_UDP &&
+	    !bpf_skb_load_bytes(skb, ETH_HLEN + ip.header_bytes, &udp, sizeof(udp)) &&
+	    udp.dest == bpf_htons(cfg->vxlan_port))
+		return seal_frame(skb, cfg, &ip, peer);
+	return refuse_clear(skb, cfg, &ip);
+}
+
+SEC("tc") int seal(struct __sk_buff *skb)
+{
+	__u32 peer = PEER_LOCAL;
+	int result = seal_or_refuse(skb, &peer);
+
+	return tc_verdict(skb, result, peer, DIR_EGRESS);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * steer: tc ingress on the host-side device of a pod, that is, on what the pod sends. Chooses the peer by the
+ * longest prefix of (VNI, destination) and hands the frame to the VXLAN device. What is not the overlay's goes on
+ * to the host stack as the primary CNI made it.
+ */
+#include "tunnel.h"
+
+static __always_inline int is_own_source(struct __sk_buff *skb, __u32 vni, const struct ip_info *ip)
+{
+	struct endpoint_key key = { .vni = vni };
+	struct endpoint_value *endpoint;
+
+	__builtin_memcpy(key.addr, ip->src, 16);
+	endpoint = bpf_map_lookup_elem(&endpoints, &key);
+	return endpoint && endpoint->ifindex == skb->ifindex;
+}
+
+/* The frame does not fit the tunnel: hand it to the host stack, whose route through the VXLAN device answers with
+ * ICMP or fragments inside (RFC 1191, RFC 8201). Where there is no such route it must not wander off in clear. */
+static __always_inline int yield_too_big(const struct config *cfg, __u32 vni, const struct overlay_value *to)
+{
+	return vni == cfg->host_vni && is_pod_range(to) ? PASS : -DROP_TOO_BIG;
+}
+
+static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
+{
+	struct config *cfg = get_config();
+	struct overlay_value *to;
+	struct ip_info ip = {};
+	__u32 ifindex = skb->ifindex, length = 0, vni;
+	struct pod_value *pod;
+	int err;
+
+	skb->tc_index = 0;
+	pod = bpf_map_lookup_elem(&pods, &ifindex);
+	if (!cfg || !pod)
+		return -DROP_NOT_CONFIGURED;
+	vni = pod->vni;
+	err = parse_skb(skb, &ip);
+	if (err == -DROP_INNER_PROTOCOL)
+		return PASS; /* ARP and the like stay on this link */
+	if (err)
+		return err;
+	to = find_owner(vni, ip.dst);
+	if (!is_own_source(skb, vni, &ip))
+		return is_remote(to) || find_owner(vni, ip.src) ? -DROP_SPOOFED_SOURCE : PASS;
+	if (!is_remote(to))
+		return PASS;
+	if (to->peer == PEER_NONE)
+		return -DROP_NO_PEER;
+	*peer = to->peer;
+	if (bpf_check_mtu(skb, cfg->vxlan_ifindex, &length, 0, BPF_MTU_CHK_SEGS))
+		return yield_too_big(cfg, vni, to);
+	err = clamp_tcp(skb, cfg, &ip);
+	if (err)
+		return err;
+	err = address_to(skb, cfg, *peer, vni);
+	if (err)
+		return err;
+	bpf_redirect(cfg->vxlan_ifindex, 0);
+	return REDIRECTED;
+}
+
+SEC("tc") int steer(struct __sk_buff *skb)
+{
+	__u32 peer = PEER_LOCAL;
+	int result = steer_frame(skb, &peer);
+
+	return tc_verdict(skb, result, peer, DIR_EGRESS);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
