@@ -26,7 +26,7 @@ export function readWhole(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    if (Object(error).code === 'ENOENT') return undefined;
     throw error;
   }
 }

@@ -56,5 +56,6 @@ export class Problems {
 
 /** The message of whatever was thrown; objects that are not errors say only their type. */
 export function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : `unexpected ${typeof error}`;
+  const message: unknown = Object(error).message;
+  return typeof message === 'string' ? message : `unexpected ${typeof error}`;
 }
