@@ -1,9 +1,16 @@
 // JSON payloads of the topology records (docs/keys.md §5) to and from values. Owns the schema of version 1 and its
 // limits. Decoding is strict: one text for one value, so whatever is not exactly what encodePayload() writes is
 // refused (unknown or repeated fields, other orders, other number forms).
-import type { NodeAnnouncement, NodeWithdrawal, UnverifiedAnnouncement } from './announcement';
+import {
+  type AnnouncedEpoch,
+  MAX_OLDER_EPOCHS,
+  type NodeAnnouncement,
+  type NodeWithdrawal,
+  type UnverifiedAnnouncement,
+} from './announcement';
 import { addressFamily, parseAddress, parsePrefix, prefixCoversMapped } from './bytes';
 import type { IpAddress, NodeName, Prefix, Vni } from './ids';
+import { parseNodeName } from './names';
 import { accept, type Result, refuse } from './result';
 
 export const PAYLOAD_VERSION = 1;
@@ -32,11 +39,17 @@ export function encodePayload(record: UnverifiedAnnouncement): Uint8Array {
           port: record.port,
           prefixes: sortedPrefixes(record.prefixes),
           suites: record.suites,
-          epoch: { number: record.epoch.number, publicKey: toBase64url(record.epoch.publicKey) },
+          epoch: encodeEpoch(record.epoch),
+          olderEpochs: (record.olderEpochs ?? []).map(encodeEpoch),
           agentVersion: record.agentVersion,
         };
   return new TextEncoder().encode(JSON.stringify(value));
 }
+
+const encodeEpoch = ({ number, publicKey }: AnnouncedEpoch): object => ({
+  number,
+  publicKey: Buffer.from(publicKey).toString('base64url'),
+});
 
 /** Rising VNI, prefixes in text order. */
 function sortedPrefixes(groups: NodeAnnouncement['prefixes']): NodeAnnouncement['prefixes'] {
@@ -96,7 +109,7 @@ const malformed = (field: string, expected: string): PayloadError =>
 function decodeNode(fields: Fields): NodeAnnouncement {
   return {
     kind: 'node',
-    node: asText(fields.node, 'node', NODE_NAME) as NodeName,
+    node: asNode(fields.node),
     bootId: asText(fields.bootId, 'bootId', /^[0-9a-f]{16,64}$/),
     generation: asInteger(fields.generation, 'generation', 0),
     sequence: asInteger(fields.sequence, 'sequence', 0),
@@ -108,7 +121,7 @@ function decodeNode(fields: Fields): NodeAnnouncement {
     suites: asList(fields.suites, 'suites', MAX_SUITES).map((suite) =>
       asText(suite, 'suites', /^[a-z0-9-]{1,32}$/),
     ),
-    epoch: asEpoch(fields.epoch),
+    ...asEpochs(fields),
     agentVersion: asText(fields.agentVersion, 'agentVersion', /^[0-9A-Za-z.+-]{1,64}$/),
   };
 }
@@ -116,15 +129,18 @@ function decodeNode(fields: Fields): NodeAnnouncement {
 function decodeWithdrawal(fields: Fields): NodeWithdrawal {
   return {
     kind: 'withdrawal',
-    node: asText(fields.node, 'node', NODE_NAME) as NodeName,
+    node: asNode(fields.node),
     generation: asInteger(fields.generation, 'generation', 0),
     sequence: asInteger(fields.sequence, 'sequence', 0),
     notAfterMs: asInteger(fields.notAfterMs, 'notAfterMs', 0),
   };
 }
 
-/** Grammar of NodeName (ids.ts). */
-const NODE_NAME = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/;
+function asNode(value: unknown): NodeName {
+  const name = typeof value === 'string' ? parseNodeName(value) : undefined;
+  if (name?.ok !== true) throw malformed('node', 'node name');
+  return name.value;
+}
 
 function asObject(value: unknown, field: string): Fields {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed(field, 'object');
@@ -187,16 +203,27 @@ function asPrefix(value: unknown): Prefix {
   return prefix.value;
 }
 
-function asEpoch(value: unknown): NodeAnnouncement['epoch'] {
-  const epoch = asObject(value ?? {}, 'epoch');
-  const publicKey = typeof epoch.publicKey === 'string' ? fromBase64url(epoch.publicKey) : undefined;
-  if (publicKey?.length !== X25519_KEY_BYTES) {
-    throw new PayloadError('no-key', 'epoch.publicKey: 32 bytes in base64url expected');
+function asEpochs(fields: Fields): Pick<NodeAnnouncement, 'epoch' | 'olderEpochs'> {
+  const epoch = asEpoch(fields.epoch, 'epoch');
+  const olderEpochs = asList(fields.olderEpochs, 'olderEpochs', MAX_OLDER_EPOCHS).map((older) =>
+    asEpoch(older, 'olderEpochs'),
+  );
+  let newer = epoch.number;
+  for (const { number } of olderEpochs) {
+    if (number >= newer) throw malformed('olderEpochs', 'falling numbers below that of epoch');
+    newer = number;
   }
-  return { number: asInteger(epoch.number, 'epoch.number', 0), publicKey };
+  return olderEpochs.length === 0 ? { epoch } : { epoch, olderEpochs };
 }
 
-const toBase64url = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
+function asEpoch(value: unknown, field: string): AnnouncedEpoch {
+  const epoch = asObject(value ?? {}, field);
+  const publicKey = typeof epoch.publicKey === 'string' ? fromBase64url(epoch.publicKey) : undefined;
+  if (publicKey?.length !== X25519_KEY_BYTES) {
+    throw new PayloadError('no-key', `${field}.publicKey: 32 bytes in base64url expected`);
+  }
+  return { number: asInteger(epoch.number, `${field}.number`, 0), publicKey };
+}
 
 /** Canonical base64url without padding (RFC 4648 §5), or undefined. */
 function fromBase64url(text: string): Uint8Array | undefined {

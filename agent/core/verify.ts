@@ -61,7 +61,8 @@ function checkNode(
   if (record.notBeforeMs > nowMs + MAX_SKEW_MS) {
     return refuse('bad-lease', `begins ${record.notBeforeMs - nowMs} ms from now`);
   }
-  if (isLowOrder(record.epoch.publicKey)) return refuse('no-key', `${grant.node}: X25519 key of low order`);
+  if ([record.epoch, ...(record.olderEpochs ?? [])].some((epoch) => isLowOrder(epoch.publicKey)))
+    return refuse('no-key', `${grant.node}: X25519 key of low order`);
   if (!record.suites.includes(SUITE)) return refuse('unknown-suite', `${grant.node} offers none of ours`);
   return accept(record);
 }

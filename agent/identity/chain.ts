@@ -1,0 +1,177 @@
+// From a presented chain to a node's verified identity and grant (docs/keys.md §2; RFC 5280 §6 reduced to our
+// profile; RFC 3779 §2.3). Owns trust between certificates. Reads no files and no clock.
+import type { Grant } from '../core/grant';
+import type { NodeName } from '../core/ids';
+import { parseNodeName } from '../core/names';
+import { accept, type Result, refuse } from '../core/result';
+import {
+  type AddressBlocks,
+  type AddressRange,
+  containsBlocks,
+  prefixesOf,
+  type ResolvedBlocks,
+} from './blocks';
+import { type Certificate, parseCertificate } from './certificate';
+
+export const MAX_INTERMEDIATES = 2;
+
+export type ChainReason =
+  | 'malformed' // not strict DER, not our profile, or a critical extension we do not know
+  | 'chain-too-long' // or longer than an issuer allows
+  | 'not-yet-valid'
+  | 'expired'
+  | 'not-a-ca'
+  | 'bad-signature'
+  | 'untrusted' // no root of ours issued it
+  | 'wrong-trust-domain'
+  | 'bad-name' // not exactly one SPIFFE id of a node
+  | 'bad-usage' // the leaf may not sign data, or is itself a CA
+  | 'outside-issuer'; // address blocks the issuer does not have
+
+export interface VerifiedIdentity extends Grant {
+  /** Earliest end of the chain, wall clock in milliseconds. */
+  readonly notAfterMs: number;
+  /** Lower-case hex. */
+  readonly serial: string;
+  readonly leaf: Certificate;
+}
+
+/**
+ * @param x5c DER, the node's certificate first; the root itself may be left out.
+ * @param roots trust anchors; one outside its validity is not used.
+ */
+export function verifyChain(
+  x5c: readonly Uint8Array[],
+  roots: readonly Certificate[],
+  nowMs: number,
+  trustDomain: string,
+): Result<VerifiedIdentity, ChainReason> {
+  // Counted before anything is parsed: the length is the sender's choice.
+  if (x5c.length > MAX_INTERMEDIATES + 2) return refuse('chain-too-long', `${x5c.length} certificates`);
+  const chain: Certificate[] = [];
+  for (const der of x5c) {
+    const parsed = parseCertificate(der);
+    if (!parsed.ok) return parsed;
+    chain.push(parsed.value);
+  }
+  const anchored = anchor(chain, roots, nowMs);
+  if (!anchored.ok) return anchored;
+  const path = anchored.value;
+  const [leaf] = path;
+  if (leaf === undefined) return refuse('malformed', 'empty chain');
+  const refusal = checkPath(path, nowMs, trustDomain);
+  if (refusal !== undefined) return refusal;
+  const named = readNodeName(leaf, trustDomain);
+  if (!named.ok) return named;
+  const blocks = resolveBlocks(path);
+  if (!blocks.ok) return blocks;
+  return accept({
+    node: named.value,
+    trustDomain,
+    vteps: leaf.addresses,
+    prefixes: prefixesOf(blocks.value),
+    notAfterMs: Math.min(...path.map((certificate) => certificate.notAfterMs)),
+    serial: leaf.serial,
+    leaf,
+  });
+}
+
+/** The path from the leaf to one of our roots, both included. */
+function anchor(
+  chain: readonly Certificate[],
+  roots: readonly Certificate[],
+  nowMs: number,
+): Result<readonly Certificate[], ChainReason> {
+  const presented = chain.filter((certificate) => !roots.some((root) => same(root.der, certificate.der)));
+  const last = presented.at(-1);
+  if (last === undefined) return refuse('malformed', 'no certificate below a root');
+  if (presented.length > MAX_INTERMEDIATES + 1)
+    return refuse('chain-too-long', `${presented.length - 1} intermediates`);
+  const root = roots.find(
+    (candidate) =>
+      same(candidate.subject, last.issuer) &&
+      candidate.notBeforeMs <= nowMs &&
+      nowMs < candidate.notAfterMs &&
+      last.signedBy(candidate.publicKey),
+  );
+  if (root === undefined) return refuse('untrusted', 'no trusted root issued this chain');
+  return accept([...presented, root]);
+}
+
+function checkPath(
+  path: readonly Certificate[],
+  nowMs: number,
+  trustDomain: string,
+): { readonly ok: false; readonly reason: ChainReason; readonly detail: string } | undefined {
+  for (const [index, certificate] of path.entries()) {
+    const at = `certificate ${index} of ${path.length}`;
+    if (nowMs < certificate.notBeforeMs) return refuse('not-yet-valid', at);
+    if (nowMs >= certificate.notAfterMs) return refuse('expired', at);
+    if (index === 0) {
+      if (certificate.ca || !certificate.signsData) return refuse('bad-usage', at);
+    } else {
+      if (!certificate.ca || !certificate.signsCertificates) return refuse('not-a-ca', at);
+      // Intermediates between it and the leaf (RFC 5280 §4.2.1.9).
+      if (certificate.pathLength !== undefined && certificate.pathLength < index - 1) {
+        return refuse('chain-too-long', `${at} allows ${certificate.pathLength} below it`);
+      }
+      // A CA that names a trust domain is good for that one only.
+      if (certificate.uris.some((uri) => uri !== `spiffe://${trustDomain}`))
+        return refuse('wrong-trust-domain', at);
+    }
+    const issuer = path[index + 1];
+    if (issuer === undefined) continue;
+    if (!same(certificate.issuer, issuer.subject) || !certificate.signedBy(issuer.publicKey)) {
+      return refuse('bad-signature', `${at} was not signed by the next`);
+    }
+  }
+  return undefined;
+}
+
+const SPIFFE_NODE = /^spiffe:\/\/([a-z0-9._-]{1,255})\/node\/([^/]*)$/;
+
+/** Exactly one URI: spiffe://<trust domain>/node/<name>. */
+function readNodeName(leaf: Certificate, trustDomain: string): Result<NodeName, ChainReason> {
+  const [uri, ...more] = leaf.uris;
+  if (uri === undefined || more.length > 0) return refuse('bad-name', `${leaf.uris.length} URI names`);
+  const match = SPIFFE_NODE.exec(uri);
+  const name = match === null ? undefined : parseNodeName(match[2] ?? '');
+  if (match === null || name?.ok !== true) return refuse('bad-name', 'URI is not the SPIFFE id of a node');
+  if (match[1] !== trustDomain) return refuse('wrong-trust-domain', `trust domain ${match[1]}`);
+  return accept(name.value);
+}
+
+/**
+ * The leaf's own blocks, each certificate's contained in its issuer's. An issuer without the extension passes on
+ * what limits itself; RFC 3779 §2.3 would refuse it, which no general CA could meet.
+ */
+function resolveBlocks(path: readonly Certificate[]): Result<ResolvedBlocks, ChainReason> {
+  let limit: ResolvedBlocks | undefined;
+  let own: ResolvedBlocks = new Map();
+  for (const [index, certificate] of [...path.entries()].reverse()) {
+    if (certificate.blocks === undefined) {
+      own = new Map();
+      continue;
+    }
+    const resolved = inherit(certificate.blocks, limit);
+    if (resolved === undefined) return refuse('outside-issuer', `certificate ${index} inherits from nothing`);
+    if (limit !== undefined && !containsBlocks(limit, resolved)) {
+      return refuse('outside-issuer', `certificate ${index} has address blocks its issuer does not have`);
+    }
+    limit = resolved;
+    own = resolved;
+  }
+  return accept(own);
+}
+
+function inherit(blocks: AddressBlocks, issuer: ResolvedBlocks | undefined): ResolvedBlocks | undefined {
+  const resolved = new Map<4 | 6, readonly AddressRange[]>();
+  for (const [family, ranges] of blocks) {
+    const taken = ranges === 'inherit' ? issuer?.get(family) : ranges;
+    if (taken === undefined) return undefined;
+    resolved.set(family, taken);
+  }
+  return resolved;
+}
+
+const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
