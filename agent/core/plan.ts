@@ -70,5 +70,141 @@ export type Step = { readonly object: string } & (
   | { readonly do: 'remove-rx'; readonly spi: Spi; readonly source: IpAddress }
 );
 
-/** @param mayDelete the bus was read to its end: only then is anything taken away, or a peer's entry made PEER_NONE. */
-export declare function plan(desired: DesiredState, actual: ActualState, mayDelete: boolean): Step[];
+const byNumber = (value: number): string => String(value).padStart(10, '0');
+const peerKey = (peer: PeerEntry): string => byNumber(peer.number);
+const overlayKey = (entry: OverlayEntry): string => `${byNumber(entry.vni)}/${entry.prefix}`;
+const podKey = (pod: PodEntry): string => byNumber(pod.ifindex);
+const hookKey = (hook: HookEntry): string => `${byNumber(hook.ifindex)}/${hook.program}`;
+const routeKey = (route: RouteEntry): string => route.prefix;
+const rxKey = (sa: { readonly spi: Spi; readonly source: IpAddress }): string =>
+  `${byNumber(sa.spi)}/${sa.source}`;
+const txKey = (sa: { readonly vni: Vni; readonly peer: PeerNumber }): string =>
+  `${byNumber(sa.vni)}/${byNumber(sa.peer)}`;
+
+const same = <E>(key: (entry: E) => string, equal: (a: E, b: E) => boolean): Comparison<E> => ({
+  desiredKey: key,
+  actualKey: key,
+  equal,
+});
+
+const PEERS = same(
+  peerKey,
+  (a, b) => a.identity === b.identity && a.vtep === b.vtep && a.local === b.local && a.mac === b.mac,
+);
+const OVERLAY = same(overlayKey, (a, b) => a.peer === b.peer && a.node === b.node);
+const PODS = same(
+  podKey,
+  (a, b) =>
+    a.vni === b.vni &&
+    a.mac === b.mac &&
+    a.hostMac === b.hostMac &&
+    [...a.addresses].sort().join() === [...b.addresses].sort().join(),
+);
+const HOOKS = same(hookKey, () => true);
+const ROUTES = same(routeKey, (a, b) => a.device === b.device);
+
+const TX: Comparison<TxSa, ActualTxSa> = {
+  desiredKey: txKey,
+  actualKey: txKey,
+  equal: (wanted, found) => saFingerprint(wanted.key, wanted.salt) === found.fingerprint,
+};
+const RX: Comparison<RxSa, ActualRxSa> = {
+  desiredKey: rxKey,
+  actualKey: rxKey,
+  equal: (wanted, found) =>
+    wanted.vni === found.vni &&
+    wanted.peer === found.peer &&
+    saFingerprint(wanted.key, wanted.salt) === found.fingerprint,
+};
+
+const SETTINGS_FIELDS = [
+  'hostVni',
+  'vxlanPort',
+  'espPort',
+  'underlayMtuBytes',
+  'vxlanMtuBytes',
+  'mac',
+  'sharedPort',
+] as const satisfies readonly (keyof DatapathSettings)[];
+
+function deviceSteps(desired: DesiredState, actual: ActualState): Step[] {
+  const { vxlan, settings } = desired;
+  const found = actual.vxlan;
+  const steps: Step[] = [];
+  const right =
+    found?.external === true &&
+    found.up &&
+    found.name === vxlan.name &&
+    found.mac === vxlan.mac &&
+    found.port === vxlan.port &&
+    found.mtuBytes === vxlan.mtuBytes;
+  if (!right) steps.push({ do: 'ensure-vxlan', object: `device ${vxlan.name}`, vxlan });
+  if (!right || SETTINGS_FIELDS.some((field) => settings[field] !== actual.settings?.[field])) {
+    steps.push({ do: 'put-settings', object: 'settings', settings });
+  }
+  return steps;
+}
+
+/**
+ * Until the bus was read to its end, a prefix without an owner may only be one whose owner we have not read yet: an
+ * adopted entry that leads to a peer stands.
+ */
+function disowns(entry: OverlayEntry, actual: ReadonlyMap<string, OverlayEntry>): boolean {
+  const found = actual.get(overlayKey(entry));
+  return entry.peer === PEER_NONE && found !== undefined && isPeer(found.peer);
+}
+
+const isPeer = (number: PeerNumber): boolean => number !== PEER_LOCAL && number !== PEER_NONE;
+
+/**
+ * Puts come in the order in which each leans on the one before, removals behind them in reverse: rx SAs before
+ * whatever makes peers use them, hooks before tx SAs and routes, since a route without its hook would leak.
+ * @param mayDelete the bus was read to its end: only then is anything taken away
+ */
+export function plan(desired: DesiredState, actual: ActualState, mayDelete: boolean): Step[] {
+  const rx = delta(desired.rxSas, actual.rxSas, RX);
+  const tx = delta(desired.txSas, actual.txSas, TX);
+  const peers = delta(desired.peers, actual.peers, PEERS);
+  const overlay = delta(desired.overlay, actual.overlay, OVERLAY);
+  const pods = delta(desired.pods, actual.pods, PODS);
+  const hooks = delta(desired.hooks, actual.hooks, HOOKS);
+  const routes = delta(desired.routes, actual.routes, ROUTES);
+  const found = new Map(actual.overlay.map((entry) => [overlayKey(entry), entry]));
+  const keptRx = new Set(desired.keptRxSas.map(rxKey));
+  const keptTx = new Set(desired.keptTxSas.map(txKey));
+
+  const puts: Step[] = [
+    ...deviceSteps(desired, actual),
+    ...rx.put.map((sa): Step => ({ do: 'put-rx', object: rxName(sa), sa, fingerprint: print(sa) })),
+    ...peers.put.map((peer): Step => ({ do: 'put-peer', object: `peer ${peer.number}`, peer })),
+    ...overlay.put
+      .filter((entry) => mayDelete || !disowns(entry, found))
+      .map((entry): Step => ({ do: 'put-overlay', object: overlayName(entry), entry })),
+    ...pods.put.map((pod): Step => ({ do: 'put-pod', object: `pod device ${pod.ifindex}`, pod })),
+    ...hooks.put.map((hook): Step => ({ do: 'attach', object: hookName(hook), hook })),
+    ...tx.put.map((sa): Step => ({ do: 'put-tx', object: txName(sa), sa, fingerprint: print(sa) })),
+    ...routes.put.map((route): Step => ({ do: 'put-route', object: `route ${route.prefix}`, route })),
+  ];
+  if (!mayDelete) return puts;
+  const removals: Step[] = [
+    ...routes.remove.map((route): Step => ({ do: 'remove-route', object: `route ${route.prefix}`, route })),
+    ...tx.remove
+      .filter((sa) => !keptTx.has(txKey(sa)))
+      .map((sa): Step => ({ do: 'remove-tx', object: txName(sa), vni: sa.vni, peer: sa.peer })),
+    ...hooks.remove.map((hook): Step => ({ do: 'detach', object: hookName(hook), hook })),
+    ...pods.remove.map((pod): Step => ({ do: 'remove-pod', object: `pod device ${pod.ifindex}`, pod })),
+    ...overlay.remove.map((entry): Step => ({ do: 'remove-overlay', object: overlayName(entry), entry })),
+    ...peers.remove.map((peer): Step => ({ do: 'remove-peer', object: `peer ${peer.number}`, peer })),
+    ...rx.remove
+      .filter((sa) => !keptRx.has(rxKey(sa)))
+      .map((sa): Step => ({ do: 'remove-rx', object: rxName(sa), spi: sa.spi, source: sa.source })),
+  ];
+  return [...puts, ...removals];
+}
+
+const print = (sa: RxSa | TxSa): string => saFingerprint(sa.key, sa.salt);
+const overlayName = (entry: OverlayEntry): string => `overlay ${entry.vni}/${entry.prefix}`;
+const hookName = (hook: HookEntry): string => `hook ${hook.program} on device ${hook.ifindex}`;
+const txName = (sa: { vni: Vni; peer: PeerNumber }): string => `tx SA of VNI ${sa.vni}, peer ${sa.peer}`;
+const rxName = (sa: { vni: Vni; peer: PeerNumber; spi: Spi }): string =>
+  `rx SA ${sa.spi.toString(16).padStart(8, '0')} of VNI ${sa.vni}, peer ${sa.peer}`;
