@@ -1,4 +1,5 @@
-// Configuration: file, environment and flags become one frozen Config; every error is reported at once, by field.
+// The shape of the configuration, frozen once it is made. Every key's default, meaning and names are in
+// config/keys.ts; how file, environment and flags become a Config is config/load.ts.
 import type { IpAddress, NodeName, Prefix, Vni } from './core/ids';
 
 export interface Config {

@@ -27,7 +27,7 @@ export function handleFailures(server: FastifyInstance, log: Log): void {
     const failure: Failure = {
       code: 'not-found',
       message: `${request.method} ${request.url.slice(0, 200)}: there is no such resource here`,
-      remedy: 'See docs/configuration.md for the paths of this API.',
+      remedy: 'Paths: /livez, /readyz, /v1/status, /v1/peers, /v1/pods, /v1/sas, /v1/drops.',
     };
     return reply.code(404).send(failure);
   });

@@ -58,10 +58,14 @@ export async function listenUnix(agent: AgentView, log: Log, socketPath: string)
 /** The mode must be right from the first moment, so umask and not chmod. Binding a path is synchronous in Node. */
 function bind(server: FastifyInstance, socketPath: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.server.once('error', (cause) => reject(unusable(socketPath, String(cause), { cause })));
+    const refuse = (cause: Error): void => reject(unusable(socketPath, cause.message, { cause }));
+    server.server.once('error', refuse);
     const before = process.umask(0o177);
     try {
-      server.server.listen({ path: socketPath }, () => resolve());
+      server.server.listen({ path: socketPath }, () => {
+        server.server.off('error', refuse);
+        resolve();
+      });
     } finally {
       process.umask(before);
     }
@@ -99,7 +103,7 @@ function answers(socketPath: string): Promise<boolean> {
         } else if (cause.code === 'EAGAIN') {
           resolve(true);
         } else {
-          reject(unusable(socketPath, String(cause), { cause }));
+          reject(unusable(socketPath, cause.message, { cause }));
         }
       }),
     );

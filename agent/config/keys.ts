@@ -1,0 +1,239 @@
+// The one table of configuration keys. File, environment, flags, `config show` and docs/configuration.md all follow
+// from it; a key of Config that is missing here, or has another type, does not compile.
+import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { Config } from '../config';
+import type { NodeName, Vni } from '../core/ids';
+import * as values from './values';
+
+type Leaf = string | number | bigint | boolean | readonly unknown[];
+
+/** Every dotted path of a value: "nodeName", "underlay.espPort". */
+type PathsOf<T> = {
+  [K in keyof T & string]: T[K] extends Leaf ? K : `${K}.${PathsOf<T[K]>}`;
+}[keyof T & string];
+
+type ValueAt<T, P extends string> = P extends `${infer Head}.${infer Rest}`
+  ? Head extends keyof T
+    ? ValueAt<T[Head], Rest>
+    : never
+  : P extends keyof T
+    ? T[P]
+    : never;
+
+export type KeyPath = PathsOf<Config>;
+export type KeyValue<P extends KeyPath> = ValueAt<Config, P>;
+
+export interface KeySpec<T> {
+  readonly type: values.ValueType<T>;
+  /** Undefined: the key must be given. */
+  readonly fallback: (() => T) | undefined;
+  /** For the reference, where the default is found out at run time. */
+  readonly fallbackText?: string;
+  readonly description: string;
+}
+
+type KeyTable = { readonly [P in KeyPath]: KeySpec<KeyValue<P>> };
+
+const SECOND_MS = 1000;
+const HOUR_MS = 3_600_000;
+
+export const KEYS: KeyTable = {
+  nodeName: {
+    type: values.nodeName,
+    fallback: () => hostname().toLowerCase() as NodeName,
+    fallbackText: 'the host name',
+    description: 'Name of this node; must be the one in its certificate.',
+  },
+  runDir: {
+    type: values.absolutePath,
+    fallback: () => '/run/vxseal',
+    description: 'Run-time files: the socket agent.sock and the pods that are attached.',
+  },
+  stateDir: {
+    type: values.absolutePath,
+    fallback: () => '/var/lib/vxseal',
+    description: 'What must survive a reboot: our generation, the highest sequences seen of others.',
+  },
+  pinDir: {
+    type: values.absolutePath,
+    fallback: () => '/sys/fs/bpf/vxseal',
+    description: 'Folder on a bpffs where programs, links and maps are pinned.',
+  },
+  bpfDir: {
+    type: values.absolutePath,
+    fallback: builtBpfDir,
+    fallbackText: 'build/bpf of the installation',
+    description: 'Folder of the compiled eBPF programs.',
+  },
+  'identity.trustDomain': {
+    type: values.trustDomain,
+    fallback: undefined,
+    description: 'SPIFFE trust domain of the cluster; certificates of any other are refused.',
+  },
+  'identity.key': {
+    type: values.absolutePath,
+    fallback: () => '/etc/vxseal/node.key',
+    description: "PEM file of this node's private key (P-256), mode 0600.",
+  },
+  'identity.chain': {
+    type: values.absolutePath,
+    fallback: () => '/etc/vxseal/node.crt',
+    description: "PEM file of this node's certificate, followed by its intermediates.",
+  },
+  'identity.roots': {
+    type: values.absolutePath,
+    fallback: () => '/etc/vxseal/roots.crt',
+    description: 'PEM file of the root certificates that are trusted.',
+  },
+  'bus.type': {
+    type: values.choice('directory'),
+    fallback: () => 'directory',
+    description: 'Where topology records come from: a folder that all nodes see.',
+  },
+  'bus.path': {
+    type: values.absolutePath,
+    fallback: () => '/var/lib/vxseal/bus',
+    description: 'The folder of the records.',
+  },
+  'underlay.devices': {
+    type: values.deviceNames,
+    fallback: () => [],
+    fallbackText: 'those that carry the VTEP addresses',
+    description: 'Network devices that carry encrypted packets between nodes.',
+  },
+  'underlay.vteps': {
+    type: values.vtepAddresses,
+    fallback: () => [],
+    fallbackText: "those of the certificate's grant that are configured here",
+    description: 'Our outer addresses, at most one of each family.',
+  },
+  'underlay.espPort': {
+    type: values.port,
+    fallback: () => 4500,
+    description: 'UDP port for ESP (RFC 3948).',
+  },
+  'underlay.sharedPort': {
+    type: values.boolean,
+    fallback: () => false,
+    description: 'An IKE daemon uses the same UDP port: what is not ours passes to the stack.',
+  },
+  'underlay.xdp': {
+    type: values.choice('auto', 'native', 'generic', 'tc'),
+    fallback: () => 'auto',
+    description: 'How packets are decrypted: the best XDP mode that works, one mode only, or tc ingress.',
+  },
+  'overlay.device': {
+    type: values.deviceName,
+    fallback: () => 'vxseal0',
+    description: 'Name of the VXLAN device that the agent makes.',
+  },
+  'overlay.vni': {
+    type: values.vni,
+    fallback: () => 1 as Vni,
+    description: 'VNI of the host and of pods that name none (RFC 7348 §5).',
+  },
+  'overlay.port': {
+    type: values.port,
+    // Not 4789 or 8472: hypervisor networks swallow or rewrite those. It is inside the ciphertext anyway.
+    fallback: () => 14789,
+    description: 'UDP port of VXLAN, inside the ciphertext.',
+  },
+  'overlay.mtuBytes': {
+    // RFC 791: 68 is the least a link must carry; the inner packet's length field ends the range.
+    type: choiceOfMtu(),
+    fallback: () => 0,
+    fallbackText: '0: computed from the underlay',
+    description: 'MTU of the pods, bytes.',
+  },
+  'overlay.prefixes': {
+    type: values.prefixGroups,
+    fallback: () => [],
+    description: 'Pod prefixes of this node.',
+  },
+  'overlay.protectedPrefixes': {
+    type: values.prefixGroups,
+    fallback: () => [],
+    description: 'Whole pod ranges of the cluster: what lies in them and belongs to no peer is dropped.',
+  },
+  'keys.packetLimit': {
+    type: values.bigInteger(1024n, (1n << 64n) - 1n),
+    fallback: () => 1n << 40n,
+    description: 'Packets that one key may seal; at the limit it stops.',
+  },
+  'keys.leaseMs': {
+    type: values.duration(10 * SECOND_MS, 30 * 24 * HOUR_MS),
+    fallback: () => 12 * HOUR_MS,
+    description: 'How long a record of ours stands without renewal; renewed when a third is left.',
+  },
+  'keys.hardLimitMs': {
+    type: values.duration(10 * SECOND_MS, 30 * 24 * HOUR_MS),
+    fallback: () => 24 * HOUR_MS,
+    description: 'After this long in a retired epoch a peer is down, never in clear.',
+  },
+  'probes.intervalMs': {
+    type: values.duration(100, HOUR_MS),
+    fallback: () => 3 * SECOND_MS,
+    description: 'How often each tunnel is probed.',
+  },
+  'probes.timeoutMs': {
+    type: values.duration(200, HOUR_MS),
+    fallback: () => 12 * SECOND_MS,
+    description: 'A peer that has answered no probe for this long is stalled.',
+  },
+  reconcileIntervalMs: {
+    type: values.duration(100, HOUR_MS),
+    fallback: () => 3 * SECOND_MS,
+    description: 'How often what is in the kernel is compared with what should be.',
+  },
+  'log.level': {
+    type: values.choice('debug', 'info', 'warn', 'error'),
+    fallback: () => 'info',
+    description: 'Least severe level that is written.',
+  },
+};
+
+export const KEY_PATHS = Object.keys(KEYS) as readonly KeyPath[];
+
+/** Sections of the file: "identity", "underlay", … */
+export const SECTIONS: ReadonlySet<string> = new Set(
+  KEY_PATHS.filter((path) => path.includes('.')).map((path) => path.slice(0, path.indexOf('.'))),
+);
+
+export function isKeyPath(path: string): path is KeyPath {
+  return Object.hasOwn(KEYS, path);
+}
+
+/** "underlay.espPort" -> "VXSEAL_UNDERLAY_ESP_PORT". */
+export function environmentName(path: KeyPath): string {
+  return `VXSEAL_${words(path).join('_').toUpperCase()}`;
+}
+
+/** "underlay.espPort" -> "--underlay-esp-port". */
+export function flagName(path: KeyPath): string {
+  return `--${words(path).join('-').toLowerCase()}`;
+}
+
+function words(path: string): string[] {
+  return path.replace(/[A-Z]/g, (letter) => `.${letter}`).split('.');
+}
+
+/** 0, or a size that an IP packet can have. */
+function choiceOfMtu(): values.ValueType<number> {
+  const size = values.integer(68, 65535);
+  return {
+    label: `0 or ${size.label}`,
+    parse: (raw) => (raw === 0 || raw === 0n || raw === '0' ? { ok: true, value: 0 } : size.parse(raw)),
+    plain: (value) => value,
+  };
+}
+
+/** Works from the compiled tree and from the sources: the installation is the nearest folder with a package.json. */
+function builtBpfDir(): string {
+  let folder = __dirname;
+  while (!existsSync(join(folder, 'package.json')) && dirname(folder) !== folder) {
+    folder = dirname(folder);
+  }
+  return join(folder, 'build', 'bpf');
+}
