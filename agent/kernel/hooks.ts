@@ -1,0 +1,219 @@
+// Attaches the programs and keeps them attached: a device that has a program is never without one again until
+// detach(). tcx links where the kernel has them, else filters of clsact; XDP native, then generic, then tc.
+import type { Config } from '../config';
+import type { HookEntry } from '../core/state';
+import type { AttachedHook, HookMode } from '../ports';
+import { attempt, isErrno, kernelError } from './fault';
+import type { Fd, Native } from './native';
+import type { HookPin, Pins } from './pins';
+import { ATTACH_POINTS, type LoadedPrograms, PROGRAM_NAMES } from './programs';
+
+export type XdpChoice = Config['underlay']['xdp'];
+
+/** Ours among the filters of a device, with a number per program; the first to be asked. */
+const FILTER_PRIORITY = 1;
+const filterHandle = (hook: HookEntry): number => 0x7678_0001 + PROGRAM_NAMES.indexOf(hook.program);
+
+/** What the kernel says of a link or filter whose device is gone, or that another hand has removed. */
+const GONE = ['ENOENT', 'ENODEV', 'ENOLINK', 'ENXIO'];
+/** The kernel, or the driver, does not know this way of attaching: there is another. */
+const NOT_POSSIBLE = ['EINVAL', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS'];
+
+export class Hooks {
+  constructor(
+    private readonly native: Native,
+    private readonly pins: Pins,
+    private readonly programs: LoadedPrograms,
+    private readonly xdp: XdpChoice,
+  ) {}
+
+  /** Moves every hook that is in place to the programs just loaded, and forgets those whose device is gone. */
+  adopt(): void {
+    for (const pin of this.pins.hookPins()) {
+      if (this.isInPlace(pin)) this.refresh(pin);
+      else this.pins.removeHook(pin);
+    }
+  }
+
+  list(): AttachedHook[] {
+    const attached: AttachedHook[] = [];
+    for (const pin of this.pins.hookPins()) {
+      if (this.isInPlace(pin)) attached.push({ ...pin.hook, mode: modeOf(pin) });
+      else this.pins.removeHook(pin);
+    }
+    return attached;
+  }
+
+  attach(hook: HookEntry): AttachedHook {
+    const outgoing: HookPin[] = [];
+    for (const pin of this.pinsOf(hook)) {
+      if (!this.isInPlace(pin)) {
+        this.pins.removeHook(pin);
+      } else if (this.suits(pin)) {
+        this.refresh(pin);
+        return { ...hook, mode: modeOf(pin) };
+      } else {
+        outgoing.push(pin);
+      }
+    }
+    const pin = this.attachAnew(hook);
+    for (const old of outgoing) this.release(old);
+    return { ...hook, mode: modeOf(pin) };
+  }
+
+  detach(hook: HookEntry): void {
+    for (const pin of this.pinsOf(hook)) this.release(pin);
+  }
+
+  detachAll(): void {
+    for (const pin of this.pins.hookPins()) this.release(pin);
+  }
+
+  private pinsOf(hook: HookEntry): HookPin[] {
+    return this.pins
+      .hookPins()
+      .filter((pin) => pin.hook.program === hook.program && pin.hook.ifindex === hook.ifindex);
+  }
+
+  /** XDP cannot change between native and generic while attached, so only a wish for tc moves it. */
+  private suits(pin: HookPin): boolean {
+    return this.xdp !== 'tc' || !modeOf(pin).startsWith('xdp');
+  }
+
+  private isInPlace(pin: HookPin): boolean {
+    const op = `look at ${describe(pin.hook)}`;
+    if (pin.kind === 'filter') return this.queryFilter(op, pin.hook) !== undefined;
+    const link = this.pins.openLink(pin);
+    if (link === undefined) return false;
+    try {
+      // The index is 0 once the device is gone; another device may have taken the number since.
+      return attempt(op, () => this.native.linkInfo(link)).ifindex === pin.hook.ifindex;
+    } finally {
+      link.close();
+    }
+  }
+
+  private queryFilter(op: string, hook: HookEntry): number | undefined {
+    const { direction } = ATTACH_POINTS[hook.program];
+    try {
+      return this.native.queryClsact(hook.ifindex, direction, filterHandle(hook), FILTER_PRIORITY);
+    } catch (cause) {
+      if (isErrno(cause, ...GONE, 'EINVAL')) return undefined;
+      throw kernelError(op, cause);
+    }
+  }
+
+  /** In one step: the old program works until the new one does. */
+  private refresh(pin: HookPin): void {
+    const { hook } = pin;
+    const program = this.programFor(pin);
+    const op = `update ${describe(hook)}`;
+    if (pin.kind === 'filter') {
+      this.putFilter(op, hook, program);
+      return;
+    }
+    const link = this.pins.openLink(pin);
+    if (link === undefined) throw kernelError(op, { errno: 2, code: 'ENOENT' });
+    try {
+      attempt(op, () => {
+        const current = this.native.programInfo(program).id;
+        if (this.native.linkInfo(link).programId !== current) this.native.updateLink(link, program);
+      });
+    } finally {
+      link.close();
+    }
+  }
+
+  private attachAnew(hook: HookEntry): HookPin {
+    const { xdp } = ATTACH_POINTS[hook.program];
+    if (xdp === undefined) return this.attachTc(hook, '');
+    for (const mode of this.xdpModes()) {
+      const pin = this.tryXdp(hook, this.programs.program(xdp), mode);
+      if (pin !== undefined) return pin;
+    }
+    return this.attachTc(hook, 'tc');
+  }
+
+  private xdpModes(): ('native' | 'generic')[] {
+    if (this.xdp === 'tc') return [];
+    return this.xdp === 'auto' ? ['native', 'generic'] : [this.xdp];
+  }
+
+  /** @returns undefined when the next way is to be tried; a way that was asked for by name is not replaced. */
+  private tryXdp(hook: HookEntry, program: Fd, mode: 'native' | 'generic'): HookPin | undefined {
+    try {
+      const link = this.native.attachXdp(program, hook.ifindex, mode);
+      return this.keepLink({ hook, kind: 'link', variant: mode === 'generic' ? 'generic' : '' }, link);
+    } catch (cause) {
+      if (this.xdp === 'auto' && !isErrno(cause, ...GONE, 'EPERM')) return undefined;
+      throw kernelError(`attach open to device ${hook.ifindex} as ${mode} XDP`, cause);
+    }
+  }
+
+  private attachTc(hook: HookEntry, variant: HookPin['variant']): HookPin {
+    const op = `attach ${describe(hook)}`;
+    const { direction, tc } = ATTACH_POINTS[hook.program];
+    const program = this.programs.program(tc);
+    try {
+      const link = this.native.attachTcx(program, hook.ifindex, direction);
+      return this.keepLink({ hook, kind: 'link', variant }, link);
+    } catch (cause) {
+      if (!isErrno(cause, ...NOT_POSSIBLE)) throw kernelError(op, cause);
+    }
+    // The mark first: a filter that nobody remembers would stay for ever, a mark without a filter is cleaned up.
+    const pin: HookPin = { hook, kind: 'filter', variant };
+    this.pins.markFilter(pin);
+    this.putFilter(op, hook, program);
+    return pin;
+  }
+
+  private keepLink(pin: HookPin, link: Fd): HookPin {
+    try {
+      this.pins.pinLink(pin, link);
+      return pin;
+    } finally {
+      link.close(); // the pin holds it; without one it detaches here
+    }
+  }
+
+  private putFilter(op: string, hook: HookEntry, program: Fd): void {
+    const { direction } = ATTACH_POINTS[hook.program];
+    attempt(op, () =>
+      this.native.attachClsact(program, hook.ifindex, direction, filterHandle(hook), FILTER_PRIORITY),
+    );
+  }
+
+  private programFor(pin: HookPin): Fd {
+    const { tc, xdp } = ATTACH_POINTS[pin.hook.program];
+    return this.programs.program(modeOf(pin).startsWith('xdp') && xdp !== undefined ? xdp : tc);
+  }
+
+  private release(pin: HookPin): void {
+    const op = `detach ${describe(pin.hook)}`;
+    try {
+      if (pin.kind === 'filter') {
+        const { direction } = ATTACH_POINTS[pin.hook.program];
+        this.native.detachClsact(pin.hook.ifindex, direction, filterHandle(pin.hook), FILTER_PRIORITY);
+      } else {
+        const link = this.pins.openLink(pin);
+        try {
+          if (link !== undefined) this.native.detachLink(link);
+        } finally {
+          link?.close();
+        }
+      }
+    } catch (cause) {
+      if (!isErrno(cause, ...GONE, 'EINVAL')) throw kernelError(op, cause);
+    }
+    this.pins.removeHook(pin);
+  }
+}
+
+function modeOf(pin: HookPin): HookMode {
+  const { xdp } = ATTACH_POINTS[pin.hook.program];
+  if (xdp === undefined) return pin.kind === 'filter' ? 'clsact' : 'tcx';
+  if (pin.kind === 'filter' || pin.variant === 'tc') return 'tc-open';
+  return pin.variant === 'generic' ? 'xdp-generic' : 'xdp-native';
+}
+
+const describe = (hook: HookEntry): string => `${hook.program} at device ${hook.ifindex}`;

@@ -1,0 +1,217 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Hooks, type XdpChoice } from '../../../agent/kernel/hooks';
+import { Pins } from '../../../agent/kernel/pins';
+import { ATTACH_POINTS, type LoadedPrograms } from '../../../agent/kernel/programs';
+import { errno, FakeKernel, type FakeLink, fakeNative } from '../../fakes/native';
+
+const DEVICE = 7;
+
+let root: string;
+let kernel: FakeKernel;
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'vxseal-hooks-'));
+  kernel = new FakeKernel({});
+  kernel.devices.add(DEVICE);
+});
+
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+/** A process of its own: new programs, the same pins and kernel. */
+function start(xdp: XdpChoice = 'auto'): { hooks: Hooks; pins: Pins } {
+  const native = fakeNative(kernel, () => []);
+  const names = Object.values(ATTACH_POINTS).flatMap(({ tc, xdp: name }) => [tc, ...(name ? [name] : [])]);
+  const ids = new Map(names.map((name) => [name, kernel.add({ program: name })]));
+  const programs: LoadedPrograms = {
+    program: (name) => ({ fd: ids.get(name) ?? -1, close: () => undefined }),
+    map: () => ({ fd: -1, close: () => undefined }),
+    names,
+    close: () => undefined,
+  };
+  const pins = new Pins(native, root);
+  pins.prepare();
+  return { hooks: new Hooks(native, pins, programs, xdp), pins };
+}
+
+const links = (): FakeLink[] =>
+  [...kernel.objects.values()].filter((object): object is FakeLink => 'attachedTo' in object);
+const live = () =>
+  links()
+    .filter((link) => link.ifindex !== 0)
+    .map((link) => `${link.kind} ${kernel.programName(link.programId)}`);
+const pinned = () => [...readdirSync(join(root, 'links')), ...readdirSync(join(root, 'filters'))].sort();
+
+describe('the way of attaching', () => {
+  // kernel has tcx | XDP modes of the driver | configured | -> mode of open, mode of seal
+  const table = [
+    [1, true, ['native', 'generic'], 'auto', 'xdp-native', 'tcx'],
+    [2, true, ['generic'], 'auto', 'xdp-generic', 'tcx'],
+    [3, true, [], 'auto', 'tc-open', 'tcx'],
+    [4, false, [], 'auto', 'tc-open', 'clsact'],
+    [5, false, ['native'], 'auto', 'xdp-native', 'clsact'],
+    [6, true, ['native', 'generic'], 'generic', 'xdp-generic', 'tcx'],
+    [7, true, ['native', 'generic'], 'tc', 'tc-open', 'tcx'],
+    [8, false, ['native', 'generic'], 'tc', 'tc-open', 'clsact'],
+  ] as const;
+  test.each(table)('%i: tcx %s, XDP %j, configured %s -> %s, %s', (_n, tcx, xdp, choice, open, seal) => {
+    kernel.tcx = tcx;
+    kernel.xdp = [...xdp];
+    const { hooks } = start(choice);
+    expect(hooks.attach({ program: 'open', ifindex: DEVICE }).mode).toBe(open);
+    expect(hooks.attach({ program: 'seal', ifindex: DEVICE }).mode).toBe(seal);
+    expect(hooks.list()).toEqual(
+      expect.arrayContaining([
+        { program: 'open', ifindex: DEVICE, mode: open },
+        { program: 'seal', ifindex: DEVICE, mode: seal },
+      ]),
+    );
+    expect(hooks.list()).toHaveLength(2);
+  });
+
+  test('a mode asked for by name is not replaced by another', () => {
+    kernel.xdp = ['generic'];
+    const { hooks } = start('native');
+    expect(() => hooks.attach({ program: 'open', ifindex: DEVICE })).toThrow(
+      /attach open to device 7 as native XDP.*EOPNOTSUPP/,
+    );
+    expect(hooks.list()).toEqual([]);
+  });
+
+  test.each(Object.entries(ATTACH_POINTS))('%s attaches at its direction', (name, point) => {
+    const { hooks } = start('tc');
+    hooks.attach({ program: name as keyof typeof ATTACH_POINTS, ifindex: DEVICE });
+    expect(live()).toEqual([`tcx-${point.direction} ${point.tc}`]);
+  });
+
+  test('an error other than "not possible" does not fall back to clsact', () => {
+    kernel.fail = (call) => (call.startsWith('attachTcx') ? errno('EPERM', 1) : undefined);
+    const { hooks } = start();
+    expect(() => hooks.attach({ program: 'seal', ifindex: DEVICE })).toThrow(
+      /attach seal at device 7: EPERM/,
+    );
+    expect(pinned()).toEqual([]);
+  });
+
+  test('a device that is not there is an error that may pass', () => {
+    const { hooks } = start();
+    for (const program of ['seal', 'open'] as const) {
+      expect(() => hooks.attach({ program, ifindex: 99 })).toThrow(
+        expect.objectContaining({ errnoName: 'ENODEV', retriable: true }),
+      );
+    }
+  });
+});
+
+describe('a restart', () => {
+  test.each([true, false])('moves what is attached to the new programs without detaching (tcx %s)', (tcx) => {
+    kernel.tcx = tcx;
+    const first = start();
+    first.hooks.attach({ program: 'seal', ifindex: DEVICE });
+    first.hooks.attach({ program: 'open', ifindex: DEVICE });
+    const before = [...links().map((link) => link.programId), ...kernel.filters.values()];
+    kernel.calls.length = 0;
+    const second = start();
+    second.hooks.adopt();
+    const after = [...links().map((link) => link.programId), ...kernel.filters.values()];
+    expect(after).toHaveLength(before.length);
+    for (const id of before) expect(after).not.toContain(id);
+    expect(kernel.calls.filter((call) => /^(pin|detach|attachTcx|attachXdp)/.test(call))).toEqual([]);
+    expect(second.hooks.list()).toHaveLength(2);
+  });
+
+  test('attach() of what is attached updates nothing when the program is current', () => {
+    const { hooks } = start();
+    hooks.attach({ program: 'seal', ifindex: DEVICE });
+    kernel.calls.length = 0;
+    expect(hooks.attach({ program: 'seal', ifindex: DEVICE }).mode).toBe('tcx');
+    expect(kernel.calls).toEqual([]);
+  });
+
+  test('a configured change from XDP to tc attaches the new before it removes the old', () => {
+    start().hooks.attach({ program: 'open', ifindex: DEVICE });
+    kernel.calls.length = 0;
+    const { hooks } = start('tc');
+    hooks.adopt();
+    expect(hooks.attach({ program: 'open', ifindex: DEVICE }).mode).toBe('tc-open');
+    const calls = kernel.calls.filter((call) => !/^(updateLink|pin) /.test(call));
+    expect(calls).toEqual([`attachTcx open_tc ${DEVICE} ingress`, `detachLink ${DEVICE}`]);
+    expect(live()).toEqual(['tcx-ingress open_tc']);
+    expect(hooks.list()).toEqual([{ program: 'open', ifindex: DEVICE, mode: 'tc-open' }]);
+  });
+
+  test('generic XDP is remembered over a restart', () => {
+    kernel.xdp = ['generic'];
+    start().hooks.attach({ program: 'open', ifindex: DEVICE });
+    const { hooks } = start();
+    hooks.adopt();
+    expect(hooks.list()).toEqual([{ program: 'open', ifindex: DEVICE, mode: 'xdp-generic' }]);
+    expect(live()).toEqual(['xdp-generic open_xdp']);
+  });
+});
+
+describe('what is gone', () => {
+  test.each([true, false])('a vanished device leaves no hook and no pin (tcx %s)', (tcx) => {
+    kernel.tcx = tcx;
+    const { hooks } = start('tc');
+    hooks.attach({ program: 'steer', ifindex: DEVICE });
+    kernel.removeDevice(DEVICE);
+    expect(hooks.list()).toEqual([]);
+    expect(pinned()).toEqual([]);
+  });
+
+  test('a new device under the old number gets a hook of its own', () => {
+    const { hooks } = start();
+    hooks.attach({ program: 'steer', ifindex: DEVICE });
+    kernel.removeDevice(DEVICE);
+    kernel.devices.add(DEVICE);
+    expect(hooks.attach({ program: 'steer', ifindex: DEVICE }).mode).toBe('tcx');
+    expect(live()).toEqual(['tcx-ingress steer']);
+    expect(pinned()).toEqual([`steer-${DEVICE}`]);
+  });
+
+  test('a link that another hand detached is not reported', () => {
+    const { hooks } = start();
+    hooks.attach({ program: 'seal', ifindex: DEVICE });
+    for (const link of links()) link.ifindex = 0;
+    expect(hooks.list()).toEqual([]);
+    expect(hooks.attach({ program: 'seal', ifindex: DEVICE }).mode).toBe('tcx');
+    expect(live()).toEqual(['tcx-egress seal']);
+  });
+
+  test.each([true, false])('detach() twice, and with the device gone, succeeds (tcx %s)', (tcx) => {
+    kernel.tcx = tcx;
+    const { hooks } = start();
+    hooks.attach({ program: 'seal', ifindex: DEVICE });
+    hooks.detach({ program: 'seal', ifindex: DEVICE });
+    hooks.detach({ program: 'seal', ifindex: DEVICE });
+    expect([live(), [...kernel.filters], pinned()]).toEqual([[], [], []]);
+    hooks.attach({ program: 'seal', ifindex: DEVICE });
+    kernel.removeDevice(DEVICE);
+    hooks.detach({ program: 'seal', ifindex: DEVICE });
+    expect(pinned()).toEqual([]);
+  });
+
+  test('a foreign file among the pins is left alone', () => {
+    const { hooks, pins } = start();
+    writeFileSync(join(root, 'links', 'someone-else-x'), '');
+    expect(hooks.list()).toEqual([]);
+    hooks.detachAll();
+    expect(existsSync(join(root, 'links', 'someone-else-x'))).toBe(true);
+    expect(pins.hookPins()).toEqual([]);
+  });
+});
+
+test.each(['seal', 'open'] as const)(
+  '%s: a pin that cannot be made leaves nothing attached behind',
+  (program) => {
+    kernel.fail = (call) => (call.startsWith('pin ') ? errno('EPERM', 1) : undefined);
+    const { hooks } = start();
+    expect(() => hooks.attach({ program, ifindex: DEVICE })).toThrow(/EPERM/);
+    expect(live()).toEqual([]);
+    kernel.fail = () => undefined;
+    hooks.attach({ program, ifindex: DEVICE });
+    expect(live()).toHaveLength(1);
+  },
+);
