@@ -1,9 +1,28 @@
 // From roster, configuration, pods and links to the state the kernel shall have. Pure; the output is sorted, so
 // equal inputs give equal states whatever order they came in.
-import type { IpAddress, NodeName, PeerNumber, Prefix, Vni } from './ids';
+import { addressFamily, hostPrefix } from './bytes';
+import {
+  type IpAddress,
+  type NodeName,
+  PEER_LOCAL,
+  PEER_NONE,
+  type PeerNumber,
+  type Prefix,
+  type Vni,
+} from './ids';
+import { innerMtuBytes } from './mtu';
+import { nodeIdentity, nodeMac } from './names';
 import type { RosterNode } from './roster';
 import type { Rotation } from './rotation';
-import type { DesiredState, PeerEntry, PodEntry } from './state';
+import type {
+  DesiredState,
+  HookEntry,
+  OverlayEntry,
+  PeerEntry,
+  PodEntry,
+  ProgramName,
+  RouteEntry,
+} from './state';
 
 /** A network device of the node. ports.ts LinkInfo fits in. */
 export interface LinkFacts {
@@ -56,19 +75,186 @@ export interface DesiredInput {
   readonly pods: readonly PodEntry[];
 }
 
-export type { DesiredState, PeerNumber };
+/** Peers' numbers are 32-bit; 0 and 0xffffffff have meanings of their own (abi.h). */
+const FIRST_PEER = 1;
 
 /** Keeps the numbers found in the map, gives the lowest free ones from 1 to the others, in order of name. */
-export declare function numberPeers(
+export function numberPeers(
   existing: readonly { readonly identity: string; readonly number: PeerNumber }[],
   nodes: readonly NodeName[],
-): ReadonlyMap<NodeName, PeerNumber>;
+): ReadonlyMap<NodeName, PeerNumber> {
+  // Numbers of nodes that left stay taken until their entries are gone, or the newcomer would inherit their SAs.
+  const taken = new Set(existing.map((entry) => entry.number));
+  const known = new Map<string, PeerNumber>();
+  for (const { identity, number } of [...existing].sort((a, b) => b.number - a.number)) {
+    known.set(identity, number);
+  }
+  let next = FIRST_PEER;
+  const numbers = new Map<NodeName, PeerNumber>();
+  for (const node of [...new Set(nodes)].sort()) {
+    const kept = known.get(nodeIdentity(node));
+    if (kept === undefined) while (taken.has(next as PeerNumber)) next++;
+    const number = kept ?? (next as PeerNumber);
+    taken.add(number);
+    numbers.set(node, number);
+  }
+  return numbers;
+}
 
-/** The live nodes we can reach. @param numbers of numberPeers() */
-export declare function selectPeers(
+/** The pair of outer addresses of a tunnel: IPv4 when both have it, so both ends choose alike. */
+export function tunnelAddresses(
+  own: readonly IpAddress[],
+  theirs: readonly IpAddress[],
+): { readonly local: IpAddress; readonly vtep: IpAddress } | undefined {
+  for (const family of [4, 6]) {
+    const local = own.find((address) => addressFamily(address) === family);
+    const vtep = theirs.find((address) => addressFamily(address) === family);
+    if (local !== undefined && vtep !== undefined) return { local, vtep };
+  }
+  return undefined;
+}
+
+/**
+ * The live nodes we can reach, in order of name. A live node missing here shares no address family with us.
+ * @param numbers of numberPeers(); a node without a number is left out
+ */
+export function selectPeers(
   config: OverlayConfig,
   roster: readonly RosterNode[],
   numbers: ReadonlyMap<NodeName, PeerNumber>,
-): Peer[];
+): Peer[] {
+  const own = new Set(vnisOf(config.hostVni, config.prefixes));
+  const peers: Peer[] = [];
+  for (const { node, state, record } of roster) {
+    const number = numbers.get(node);
+    if (state !== 'live' || record === undefined || number === undefined) continue;
+    const tunnel = tunnelAddresses(config.vteps, record.vteps);
+    if (tunnel === undefined) continue;
+    peers.push({
+      node,
+      entry: { number, identity: nodeIdentity(node), ...tunnel, mac: nodeMac(node) },
+      vnis: vnisOf(config.hostVni, record.prefixes).filter((vni) => own.has(vni)),
+      prefixes: record.prefixes,
+      vteps: record.vteps,
+    });
+  }
+  return peers.sort((a, b) => compare(a.node, b.node));
+}
 
-export declare function desired(input: DesiredInput): DesiredState;
+/** The host's VNI and those with prefixes, rising. */
+function vnisOf(hostVni: Vni, groups: readonly PrefixesOfVni[]): Vni[] {
+  const vnis = groups.filter((group) => group.prefixes.length > 0).map((group) => group.vni);
+  return [...new Set([hostVni, ...vnis])].sort((a, b) => a - b);
+}
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+/** Smallest of the underlay's MTUs, and what it leaves inside. IPv6 on one side costs everybody 20 bytes. */
+export function overlayMtus(
+  config: OverlayConfig,
+  underlay: readonly LinkFacts[],
+): { readonly underlayMtuBytes: number; readonly vxlanMtuBytes: number } {
+  const underlayMtuBytes = Math.min(...underlay.map((link) => link.mtuBytes), MAX_UNDERLAY_MTU_BYTES);
+  const family = config.vteps.some((vtep) => addressFamily(vtep) === 6) ? 6 : 4;
+  const carried = innerMtuBytes(underlayMtuBytes, family);
+  const vxlanMtuBytes = config.mtuBytes === 0 ? carried : Math.min(config.mtuBytes, carried);
+  return { underlayMtuBytes, vxlanMtuBytes };
+}
+
+/** Largest outer packet the data plane can seal (bpf/aead.h AEAD_MAX_TEXT, less headers and padding). */
+const MAX_UNDERLAY_MTU_BYTES = 9200;
+
+/**
+ * Entries of the overlay map. Where several claim one prefix the first of these wins: ourselves, a peer, PEER_NONE.
+ * Nodes that are not live keep their addresses as PEER_NONE: traffic to them is dropped, not sent in clear.
+ */
+function overlayEntries({ config, roster, peers, pods }: DesiredInput): OverlayEntry[] {
+  const entries = new Map<string, OverlayEntry>();
+  const claim = (vni: Vni, prefix: Prefix, peer: PeerNumber, node: boolean): void => {
+    const key = `${vni}/${prefix}`;
+    if (!entries.has(key)) entries.set(key, { vni, prefix, peer, node });
+  };
+  const vnis = new Set([
+    ...vnisOf(config.hostVni, config.prefixes),
+    ...config.protectedPrefixes.map((group) => group.vni),
+    ...pods.map((pod) => pod.vni),
+  ]);
+  const claimAll = (
+    groups: readonly PrefixesOfVni[],
+    vteps: readonly IpAddress[],
+    peer: PeerNumber,
+  ): void => {
+    // A VNI without anything here has no pods that could use the entry.
+    for (const { vni, prefixes } of groups) {
+      if (vnis.has(vni)) for (const prefix of prefixes) claim(vni, prefix, peer, false);
+    }
+    for (const vni of vnis) for (const vtep of vteps) claim(vni, hostPrefix(vtep), peer, true);
+  };
+  claimAll(config.prefixes, config.vteps, PEER_LOCAL);
+  for (const peer of peers) claimAll(peer.prefixes, peer.vteps, peer.entry.number);
+  const reachable = new Set(peers.map((peer) => peer.node));
+  for (const { node, state, record } of roster) {
+    if (reachable.has(node) || state === 'withdrawn' || record === undefined) continue;
+    claimAll(record.prefixes, record.vteps, PEER_NONE);
+  }
+  claimAll(config.protectedPrefixes, [], PEER_NONE);
+  return [...entries.values()].sort((a, b) => a.vni - b.vni || compare(a.prefix, b.prefix));
+}
+
+/** Programs at each device. A device is one of: a pod's host side, the VXLAN device, underlay, anything else. */
+function hookEntries({ config, links, underlay, pods }: DesiredInput): HookEntry[] {
+  const podDevices = new Set(pods.map((pod) => pod.ifindex));
+  const programs = ({ ifindex, name, loopback }: LinkFacts): readonly ProgramName[] => {
+    if (loopback) return [];
+    if (name === config.device) return ['encap', 'admit'];
+    if (underlay.includes(name)) return ['seal', 'open', 'deliver'];
+    return podDevices.has(ifindex) ? ['steer', 'gate'] : ['guard'];
+  };
+  return [...links]
+    .sort((a, b) => a.ifindex - b.ifindex)
+    .flatMap((link) => programs(link).map((program) => ({ program, ifindex: link.ifindex })));
+}
+
+/** Peers' prefixes of the host's VNI. Not their own addresses: host to host stays outside the overlay. */
+function routeEntries({ config, peers }: DesiredInput): RouteEntry[] {
+  const own = new Set(
+    config.prefixes.flatMap((group) => (group.vni === config.hostVni ? group.prefixes : [])),
+  );
+  const prefixes = peers.flatMap((peer) =>
+    peer.prefixes.flatMap((group) => (group.vni === config.hostVni ? group.prefixes : [])),
+  );
+  return [...new Set(prefixes)]
+    .filter((prefix) => !own.has(prefix))
+    .sort(compare)
+    .map((prefix) => ({ prefix, device: config.device }));
+}
+
+/** Throws on an underlay that has no device at all: the caller must not ask before there is one. */
+export function desired(input: DesiredInput): DesiredState {
+  const { config, links, underlay, peers, rotation, pods } = input;
+  const devices = links.filter((link) => underlay.includes(link.name));
+  if (devices.length === 0) throw new RangeError(`no underlay device of ${underlay.join(', ')} is there`);
+  const { underlayMtuBytes, vxlanMtuBytes } = overlayMtus(config, devices);
+  const mac = nodeMac(config.node);
+  return {
+    settings: {
+      hostVni: config.hostVni,
+      vxlanPort: config.vxlanPort,
+      espPort: config.espPort,
+      underlayMtuBytes,
+      vxlanMtuBytes,
+      mac,
+      sharedPort: config.sharedPort,
+    },
+    vxlan: { name: config.device, mac, port: config.vxlanPort, mtuBytes: vxlanMtuBytes },
+    peers: peers.map((peer) => peer.entry).sort((a, b) => a.number - b.number),
+    overlay: overlayEntries(input),
+    rxSas: rotation.rxSas,
+    txSas: rotation.txSas,
+    keptRxSas: rotation.keptRxSas,
+    keptTxSas: rotation.keptTxSas,
+    pods: [...pods].sort((a, b) => a.ifindex - b.ifindex),
+    hooks: hookEntries(input),
+    routes: routeEntries(input),
+  };
+}
