@@ -1,0 +1,146 @@
+// The agents of a lab: certificates, configuration, and the life of each process. The agent is the real one, in a
+// process of its own that outlives the lab's command.
+import { spawn } from 'node:child_process';
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { waitUp } from './api';
+import { inNetns, type Outcome, run, start, tryRun, until } from './command';
+import {
+  CLUSTER_PREFIX,
+  ESP_PORT,
+  type LabLayout,
+  type NodeLayout,
+  type PodLayout,
+  packageRoot,
+  TRUST_DOMAIN,
+  VNI,
+  VXLAN_PORT,
+} from './layout';
+import { identify, isAlive, type ProcessId, signal, waitGone } from './processes';
+
+const STOP_TIMEOUT_MS = 15_000;
+export const START_TIMEOUT_MS = 60_000;
+
+const cli = (): string => join(packageRoot(), 'build/agent/cli/vxseal.js');
+
+/** `vxseal ARGS…` against that node's agent. */
+export function vxsealArgv(node: NodeLayout, args: readonly string[]): string[] {
+  const socket = args.includes('--socket') ? [] : ['--socket', node.socket];
+  return inNetns(node.netns, [process.execPath, cli(), ...args, ...socket]);
+}
+
+/** A CA for the lab, and per node a key and a certificate that grants its address and its pods' prefix. */
+export function issueIdentities(lab: LabLayout): void {
+  const ca = (...args: string[]): string => run([process.execPath, cli(), 'ca', ...args]);
+  ca('init', '--dir', lab.caDir, '--trust-domain', TRUST_DOMAIN);
+  for (const node of lab.nodes) {
+    const grant = ['--vtep', node.vtep4, '--prefix', node.prefix];
+    ca('issue', '--dir', lab.caDir, '--node', node.name, ...grant, '--out', node.identityDir);
+  }
+}
+
+export function writeConfig(lab: LabLayout, node: NodeLayout): void {
+  const config = {
+    nodeName: node.name,
+    runDir: node.runDir,
+    stateDir: node.stateDir,
+    pinDir: node.pinDir,
+    identity: {
+      trustDomain: TRUST_DOMAIN,
+      key: join(node.identityDir, 'node.key'),
+      chain: join(node.identityDir, 'node.crt'),
+      roots: join(node.identityDir, 'roots.crt'),
+    },
+    bus: { type: 'directory', path: lab.busDir },
+    underlay: { devices: ['eth0'], espPort: ESP_PORT },
+    overlay: {
+      vni: VNI,
+      port: VXLAN_PORT,
+      prefixes: [{ vni: VNI, prefixes: [node.prefix] }],
+      protectedPrefixes: [{ vni: VNI, prefixes: [CLUSTER_PREFIX] }],
+    },
+    probes: { intervalMs: 1000 },
+  };
+  writeFileSync(node.configFile, stringify(config), { mode: 0o600 });
+}
+
+/** The node's agent, if it runs. */
+export function agentProcess(node: NodeLayout): ProcessId | undefined {
+  if (!existsSync(node.pidFile)) return undefined;
+  const [pid = '', startTicks = ''] = readFileSync(node.pidFile, 'utf8').trim().split(' ');
+  const id = { pid: Number(pid), startTicks };
+  return isAlive(id) ? id : undefined;
+}
+
+/** Starts the agent and returns at once. nsenter replaces itself, so the pid is the agent's own. */
+export function startAgent(node: NodeLayout): ProcessId {
+  if (agentProcess(node) !== undefined) throw new Error(`the agent of ${node.name} runs already`);
+  const log = openSync(node.logFile, 'a', 0o600);
+  try {
+    const [file = '', ...args] = inNetns(node.netns, [
+      process.execPath,
+      cli(),
+      'agent',
+      '--config',
+      node.configFile,
+    ]);
+    const child = spawn(file, args, { detached: true, stdio: ['ignore', log, log], cwd: '/' });
+    child.unref();
+    const id = child.pid === undefined ? undefined : identify(child.pid);
+    if (id === undefined) throw new Error(`the agent of ${node.name} did not start: ${file}`);
+    writeFileSync(node.pidFile, `${id.pid} ${id.startTicks}\n`, { mode: 0o600 });
+    return id;
+  } finally {
+    closeSync(log);
+  }
+}
+
+/** @param name SIGTERM ends it in order, SIGKILL is the crash. False if it did not run. */
+export async function endAgent(node: NodeLayout, name: 'SIGTERM' | 'SIGKILL'): Promise<boolean> {
+  const id = agentProcess(node);
+  if (id === undefined) return false;
+  signal(id, name);
+  await waitGone(id, STOP_TIMEOUT_MS);
+  return true;
+}
+
+/** Last lines of the agent's log, for an error message. */
+export function logTail(node: NodeLayout, lines = 15): string {
+  if (!existsSync(node.logFile)) return '(no log)';
+  return readFileSync(node.logFile, 'utf8').trimEnd().split('\n').slice(-lines).join('\n');
+}
+
+/** Waits until the agent answers; its end is noticed at once. */
+export async function waitAnswering(node: NodeLayout, id: ProcessId): Promise<void> {
+  await until(`the agent of ${node.name} answers`, START_TIMEOUT_MS, () => {
+    if (!isAlive(id)) throw new Error(`the agent of ${node.name} ended. Its log:\n${logTail(node)}`);
+    return existsSync(node.socket) && tryConnect(node) ? true : undefined;
+  });
+}
+
+const tryConnect = (node: NodeLayout): boolean => tryRun(vxsealArgv(node, ['status', '--json'])).status <= 1;
+
+export function attachPod(node: NodeLayout, pod: PodLayout): Promise<Outcome> {
+  const netns = join('/run/netns', pod.netns);
+  return start(
+    vxsealArgv(node, ['pods', 'attach', '--netns', netns, '--name', pod.name, '--namespace', 'lab']),
+  );
+}
+
+export async function attachPods(lab: LabLayout): Promise<void> {
+  for (const node of lab.nodes) {
+    for (const pod of node.pods) {
+      const outcome = await attachPod(node, pod);
+      if (outcome.status !== 0)
+        throw new Error(`${pod.name} cannot be attached: ${outcome.stderr || outcome.stdout}`);
+    }
+  }
+}
+
+export async function waitAllUp(lab: LabLayout, timeoutMs = START_TIMEOUT_MS): Promise<void> {
+  for (const node of lab.nodes) {
+    const peers = lab.nodes.filter((peer) => peer !== node).map((peer) => peer.name);
+    await waitUp(node, peers, timeoutMs);
+  }
+}

@@ -1,0 +1,112 @@
+// The command line of scripts/lab: text to a plan, or to a message that says what is wrong with it.
+
+export type Verb =
+  | { readonly verb: 'up'; readonly nodes: number; readonly pods: number; readonly once: boolean }
+  | { readonly verb: 'down' }
+  | { readonly verb: 'exec'; readonly target: string; readonly argv: readonly string[] }
+  | { readonly verb: 'vxseal'; readonly target: string; readonly argv: readonly string[] }
+  | { readonly verb: 'addr'; readonly target: string }
+  | { readonly verb: 'agent'; readonly target: string; readonly action: AgentAction };
+
+export type AgentAction = 'stop' | 'start' | 'kill' | 'restart';
+export type Command = Verb & { readonly name: string };
+
+export const USAGE = `usage: scripts/lab [up] [--name L] [--nodes 3] [--pods 1] [--family 4] [--bus directory] [--tenants 1] [--once]
+       scripts/lab exec   [--name L] node2|pod2-1|wire -- CMD…
+       scripts/lab vxseal [--name L] node2 ARGS…
+       scripts/lab addr   [--name L] pod2-1
+       scripts/lab agent  [--name L] node2 stop|start|kill|restart
+       scripts/lab down   [--name L]`;
+
+export class UsageError extends Error {}
+
+const VERBS = ['up', 'down', 'exec', 'vxseal', 'addr', 'agent'] as const;
+const ACTIONS: readonly string[] = ['stop', 'start', 'kill', 'restart'] satisfies readonly AgentAction[];
+/** Values that are part of the interface and have no code yet. */
+const NOT_YET: Readonly<Record<string, { readonly now: string; readonly later: readonly string[] }>> = {
+  '--family': { now: '4', later: ['6', 'dual'] },
+  '--bus': { now: 'directory', later: ['kafka'] },
+};
+
+function wholeNumber(flag: string, text: string, most: number): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < 1 || value > most)
+    throw new UsageError(`${flag} ${text}: a number from 1 to ${most}`);
+  return value;
+}
+
+function checkChoice(flag: string, value: string): void {
+  const choice = NOT_YET[flag];
+  if (choice === undefined || value === choice.now) return;
+  if (choice.later.includes(value)) throw new UsageError(`${flag} ${value}: not yet, only ${choice.now}`);
+  throw new UsageError(`${flag} ${value}: one of ${[choice.now, ...choice.later].join(', ')}`);
+}
+
+/** Longest lab name: with "-pod200-200" a namespace stays short. */
+const NAME = /^[a-z][a-z0-9-]{0,19}$/;
+
+interface Flags {
+  name: string;
+  nodes: number;
+  pods: number;
+  once: boolean;
+}
+
+/** Takes flags off the front of `rest` until something else stands there. */
+function takeFlags(rest: string[], flags: Flags, withPlan: boolean): void {
+  while (rest[0]?.startsWith('--') && rest[0] !== '--') {
+    const word = rest.shift() ?? '';
+    const [flag = '', inline] = word.split('=', 2);
+    if (flag === '--once' && withPlan) {
+      flags.once = true;
+      continue;
+    }
+    const value = inline ?? rest.shift();
+    if (value === undefined) throw new UsageError(`${flag}: a value is missing`);
+    if (flag === '--name') {
+      if (!NAME.test(value))
+        throw new UsageError(`--name ${value}: 1 to 20 of a-z, 0-9 and "-", beginning with a letter`);
+      flags.name = value;
+    } else if (!withPlan) throw new UsageError(`${flag}: only "up" takes it`);
+    else if (flag === '--nodes') flags.nodes = wholeNumber(flag, value, 100);
+    else if (flag === '--pods') flags.pods = wholeNumber(flag, value, 100);
+    else if (flag === '--tenants') {
+      if (wholeNumber(flag, value, 100) > 1) throw new UsageError(`--tenants ${value}: not yet, only 1`);
+    } else if (flag in NOT_YET) checkChoice(flag, value);
+    else throw new UsageError(`unknown flag ${flag}`);
+  }
+}
+
+function verbWithTarget(verb: 'exec' | 'vxseal' | 'addr' | 'agent', rest: string[]): Verb {
+  const target = rest.shift();
+  if (target === undefined) throw new UsageError(`${verb}: which node or pod?`);
+  if (verb === 'addr' || verb === 'agent') {
+    const action = verb === 'agent' ? rest.shift() : undefined;
+    if (rest.length > 0) throw new UsageError(`${verb}: ${rest.join(' ')} is too much`);
+    if (verb === 'addr') return { verb, target };
+    if (action === undefined || !ACTIONS.includes(action))
+      throw new UsageError(`agent: one of ${ACTIONS.join(', ')}`);
+    return { verb, target, action: action as AgentAction };
+  }
+  if (verb === 'exec' && rest[0] === '--') rest.shift();
+  if (verb === 'exec' && rest.length === 0) throw new UsageError('exec: which command?');
+  return { verb, target, argv: rest };
+}
+
+/** Throws UsageError. */
+export function parseCommand(argv: readonly string[]): Command {
+  const rest = [...argv];
+  const first = rest[0];
+  const named = VERBS.find((candidate) => candidate === first);
+  if (named !== undefined) rest.shift();
+  else if (first !== undefined && !first.startsWith('--')) throw new UsageError(`unknown command ${first}`);
+  const verb = named ?? 'up';
+  const flags: Flags = { name: 'vxs', nodes: 3, pods: 1, once: false };
+  takeFlags(rest, flags, verb === 'up');
+  const { name, nodes, pods, once } = flags;
+  if (verb === 'exec' || verb === 'vxseal' || verb === 'addr' || verb === 'agent') {
+    return { ...verbWithTarget(verb, rest), name };
+  }
+  if (rest.length > 0) throw new UsageError(`${verb}: ${rest.join(' ')} is too much`);
+  return verb === 'up' ? { verb, name, nodes, pods, once } : { verb, name };
+}

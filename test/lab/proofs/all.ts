@@ -1,0 +1,21 @@
+// Which proofs there are, in the order in which they are shown.
+import type { ProofOf } from '../context';
+import { FORGERIES } from './forged';
+import { attachLowersMtu, tcpWithoutIcmp, tooBigIsTold } from './mtu';
+import { clearIsSeen, reachUnseen } from './reach';
+import { killedAgent } from './restart';
+import { speed } from './speed';
+
+export const ALL_PROOFS: readonly ProofOf[] = [
+  attachLowersMtu,
+  reachUnseen,
+  clearIsSeen,
+  tooBigIsTold,
+  tcpWithoutIcmp,
+  ...FORGERIES,
+  killedAgent,
+  speed,
+];
+
+/** What a first look at the lab is worth waiting for. */
+export const QUICK_PROOFS: readonly ProofOf[] = [reachUnseen, clearIsSeen, speed];

@@ -1,0 +1,87 @@
+// Proofs about packet size: a pod that sends too much is told so, and TCP works even when it is not told.
+import { inNetns, ipBatch, run, tryRun } from '../command';
+import { expectNone, type ProofOf } from '../context';
+import { OVERLAY_MTU_BYTES, type PodLayout, UNDERLAY_MTU_BYTES } from '../layout';
+
+const ECHO_PORT = 7017;
+const ICMP_AND_IP_BYTES = 28;
+
+async function withLargePods<T>(pods: readonly PodLayout[], body: () => Promise<T>): Promise<T> {
+  const setMtu = (mtuBytes: number): void => {
+    for (const pod of pods) ipBatch(pod.netns, [`link set eth0 mtu ${mtuBytes}`, 'route flush cache']);
+  };
+  setMtu(UNDERLAY_MTU_BYTES);
+  try {
+    return await body();
+  } finally {
+    setMtu(OVERLAY_MTU_BYTES);
+  }
+}
+
+export const attachLowersMtu: ProofOf = {
+  name: 'attaching a pod lowers its MTU to what the tunnel carries',
+  body: async ({ lab }) => {
+    const pods = lab.nodes.flatMap((node) => node.pods);
+    const wrong = pods.flatMap((pod) => {
+      const [link] = JSON.parse(run(['ip', '-n', pod.netns, '-j', 'link', 'show', 'dev', 'eth0'])) as {
+        mtu: number;
+      }[];
+      return link?.mtu === OVERLAY_MTU_BYTES ? [] : [`${pod.name}: ${link?.mtu ?? 'no eth0'}`];
+    });
+    expectNone(`pods have another MTU than ${OVERLAY_MTU_BYTES}`, wrong);
+    return `${pods.length} pods at ${OVERLAY_MTU_BYTES} B`;
+  },
+};
+
+/** RFC 1191 §3: the next hop's MTU is in the message, and it is the largest that passes. */
+export const tooBigIsTold: ProofOf = {
+  name: 'a packet larger than the tunnel is answered with "fragmentation needed"',
+  body: async (context) => {
+    const [from, to] = [context.pod(1), context.pod(2)];
+    return await withLargePods([from], async () => {
+      const ping = (packetBytes: number): string => {
+        const bytes = String(packetBytes - ICMP_AND_IP_BYTES);
+        return tryRun(
+          inNetns(from.netns, ['ping', '-n', '-c', '1', '-W', '2', '-M', 'do', '-s', bytes, to.address]),
+        ).stdout;
+      };
+      const told = /Frag needed and DF set \(mtu = (\d+)\)/.exec(ping(OVERLAY_MTU_BYTES + 1))?.[1];
+      if (told !== String(OVERLAY_MTU_BYTES)) {
+        throw new Error(
+          `a packet of ${OVERLAY_MTU_BYTES + 1} B was answered with MTU ${told ?? '(no answer)'}`,
+        );
+      }
+      if (!ping(OVERLAY_MTU_BYTES).includes('1 received'))
+        throw new Error(`${OVERLAY_MTU_BYTES} B does not pass`);
+      return `${OVERLAY_MTU_BYTES} B passes, ${OVERLAY_MTU_BYTES + 1} B is told MTU ${told}`;
+    });
+  },
+};
+
+const FILTER = 'vxseal-lab-filter';
+
+/** Without the clamp of the MSS such a connection opens and then hangs at the first full segment. */
+export const tcpWithoutIcmp: ProofOf = {
+  name: 'TCP passes between pods of too large an MTU with ICMP filtered',
+  body: async (context) => {
+    const pods = [context.pod(1), context.pod(2)];
+    const [from, to] = [context.pod(1), context.pod(2)];
+    const bytes = 300_000;
+    return await withLargePods(pods, async () => {
+      for (const pod of pods) {
+        const rules = `table ip ${FILTER} { chain in { type filter hook input priority 0; icmp type destination-unreachable counter drop; }; }`;
+        run(inNetns(pod.netns, ['nft', '-f', '-']), rules);
+      }
+      try {
+        await context.endpoint(to.netns).echo(ECHO_PORT);
+        const passed = await context
+          .endpoint(from.netns)
+          .exchange('tcp', to.address, ECHO_PORT, context.payload(bytes), 10_000);
+        if (!passed) throw new Error(`${bytes} B did not come back within 10 s`);
+      } finally {
+        for (const pod of pods) tryRun(inNetns(pod.netns, ['nft', 'delete', 'table', 'ip', FILTER]));
+      }
+      return `${bytes} B there and back`;
+    });
+  },
+};

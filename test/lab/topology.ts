@@ -1,0 +1,121 @@
+// Builds the machines of a lab: namespaces, the underlay bridge, veths, addresses, routes. Leaves the agents, their
+// keys and everything of the overlay to others.
+import { mkdirSync } from 'node:fs';
+import { inNetns, ipBatch, run } from './command';
+import { type LabLayout, type NodeLayout, type PodLayout, UNDERLAY_MTU_BYTES } from './layout';
+
+function addNetns(name: string): void {
+  run(['ip', 'netns', 'add', name]);
+  ipBatch(name, ['link set lo up']);
+}
+
+/** Written through /proc/sys, which follows the namespace of the process that opens it. */
+function setSysctls(netns: string, settings: Readonly<Record<string, string>>): void {
+  run(inNetns(netns, ['sysctl', '-q', ...Object.entries(settings).map(([key, value]) => `${key}=${value}`)]));
+}
+
+function addWire(lab: LabLayout): void {
+  addNetns(lab.wireNetns);
+  // The wire is a cable, not a host: no IPv6 of its own.
+  setSysctls(lab.wireNetns, {
+    'net.ipv6.conf.all.disable_ipv6': '1',
+    'net.ipv6.conf.default.disable_ipv6': '1',
+  });
+  ipBatch(lab.wireNetns, [
+    `link add wire type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
+    `link set wire mtu ${UNDERLAY_MTU_BYTES} up`,
+  ]);
+}
+
+function addNode(lab: LabLayout, node: NodeLayout): void {
+  addNetns(node.netns);
+  setSysctls(node.netns, {
+    'net.ipv4.ip_forward': '1',
+    'net.ipv6.conf.all.forwarding': '1',
+    'net.ipv4.conf.all.rp_filter': '0',
+    'net.ipv4.conf.default.rp_filter': '0',
+  });
+  ipBatch(node.netns, [
+    `link add eth0 address ${node.mac} mtu ${UNDERLAY_MTU_BYTES} type veth peer name ${node.name} netns ${lab.wireNetns}`,
+    `addr add ${node.vtep4}/24 dev eth0`,
+    `addr add ${node.vtep6}/64 dev eth0 nodad`,
+    `link set eth0 up`,
+  ]);
+  ipBatch(lab.wireNetns, [`link set ${node.name} mtu ${UNDERLAY_MTU_BYTES} master wire up`]);
+  // veth never completes a checksum; with tx off it behaves like a real device. GRO lets decrypted packets of one
+  // XDP round go on together. Without a queueing discipline the ring of the veth overflows.
+  run(inNetns(node.netns, ['ethtool', '-K', 'eth0', 'tx', 'off', 'gro', 'on']));
+  run(inNetns(node.netns, ['tc', 'qdisc', 'replace', 'dev', 'eth0', 'root', 'pfifo', 'limit', '1000']));
+}
+
+/** A pod as the CNI plugin "ptp" makes it: one veth, the default route through the node's end of it. */
+function addPod(node: NodeLayout, pod: PodLayout): void {
+  addNetns(pod.netns);
+  ipBatch(node.netns, [
+    `link add ${pod.hostDevice} type veth peer name eth0 address ${pod.mac} netns ${pod.netns}`,
+    `link set ${pod.hostDevice} mtu ${UNDERLAY_MTU_BYTES} up`,
+    `addr add ${node.gateway}/32 dev ${pod.hostDevice}`,
+    `route add ${pod.address}/32 dev ${pod.hostDevice} src ${node.gateway}`,
+  ]);
+  ipBatch(pod.netns, [
+    `link set eth0 mtu ${UNDERLAY_MTU_BYTES} up`,
+    `addr add ${pod.address}/24 dev eth0 noprefixroute`,
+    `route add ${node.gateway}/32 dev eth0 scope link src ${pod.address}`,
+    `route add default via ${node.gateway} dev eth0 src ${pod.address}`,
+  ]);
+}
+
+/** Makes every machine of the lab and a bpffs of its own. Throws CommandError; what was made so far stays. */
+export function buildTopology(lab: LabLayout): void {
+  for (const folder of [lab.bpfDir, lab.busDir, lab.captureDir])
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  run(['mount', '-t', 'bpf', '-o', 'mode=0700', 'bpf', lab.bpfDir]);
+  addWire(lab);
+  for (const node of lab.nodes) {
+    for (const folder of [node.runDir, node.stateDir, node.identityDir]) {
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+    }
+    addNode(lab, node);
+    for (const pod of node.pods) addPod(node, pod);
+  }
+}
+
+const CONTROL_PORT = 4789;
+const CONTROL_VNI = 99;
+/** Same inner size as the overlay, so that a packet of one compares with a packet of the other. */
+const CONTROL_MTU_BYTES = 1408;
+
+export const controlAddress = (node: NodeLayout): string => `10.99.${node.index}.2`;
+
+/**
+ * The control of the leak and speed proofs: the kernel's own VXLAN in clear beside the overlay, per packet (no
+ * segmentation offload), between the first pods of two nodes, on devices, port, VNI and addresses of its own.
+ */
+export function addControlPath(a: NodeLayout, b: NodeLayout): void {
+  for (const [node, peer] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    const pod = node.pods[0];
+    if (pod === undefined) throw new Error(`${node.name} has no pod for the control path`);
+    ipBatch(node.netns, [
+      `link add plain type vxlan id ${CONTROL_VNI} local ${node.vtep4} remote ${peer.vtep4} dstport ${CONTROL_PORT} dev eth0 noudpcsum`,
+      `link set plain mtu ${CONTROL_MTU_BYTES} gso_max_segs 1 up`,
+      `addr add 10.98.0.${node.index}/24 dev plain`,
+      `link add plain-pod type veth peer name plain0 netns ${pod.netns}`,
+      `link set plain-pod mtu ${CONTROL_MTU_BYTES} up`,
+      `addr add 10.99.${node.index}.1/24 dev plain-pod`,
+      `route add 10.99.${peer.index}.0/24 via 10.98.0.${peer.index} dev plain`,
+    ]);
+    run(inNetns(node.netns, ['ethtool', '-K', 'plain', 'tx', 'off', 'tso', 'off', 'gso', 'off']));
+    ipBatch(pod.netns, [
+      `link set plain0 mtu ${CONTROL_MTU_BYTES} up`,
+      `addr add ${controlAddress(node)}/24 dev plain0`,
+      `route add 10.99.${peer.index}.0/24 via 10.99.${node.index}.1 dev plain0`,
+    ]);
+  }
+}
+
+export function removeControlPath(a: NodeLayout, b: NodeLayout): void {
+  for (const node of [a, b]) ipBatch(node.netns, ['link del plain', 'link del plain-pod']);
+}
