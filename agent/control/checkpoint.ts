@@ -1,9 +1,10 @@
 // The list of attached pods on disk, in the run directory: it need not outlive a reboot, as the pods do not. A file
 // that cannot be read costs the pods their re-attachment by us, not the agent its start.
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { IpAddress, Vni } from '../core/ids';
+import { writeWhole } from '../files';
 import type { LocalPod, Log } from '../ports';
-import { readWhole, writeWhole } from './files';
 import { reasonOf } from './problems';
 
 export interface SavedPod extends LocalPod {
@@ -12,8 +13,8 @@ export interface SavedPod extends LocalPod {
 }
 
 export interface Checkpoint {
-  load(): SavedPod[];
-  save(pods: readonly SavedPod[]): void;
+  load(): Promise<SavedPod[]>;
+  save(pods: readonly SavedPod[]): Promise<void>;
 }
 
 export class FileCheckpoint implements Checkpoint {
@@ -27,15 +28,14 @@ export class FileCheckpoint implements Checkpoint {
     this.path = join(runDir, 'pods.json');
   }
 
-  load(): SavedPod[] {
+  async load(): Promise<SavedPod[]> {
     try {
-      const text = readWhole(this.path);
-      if (text === undefined) return [];
-      const parsed: unknown = JSON.parse(text);
+      const parsed: unknown = JSON.parse(await readFile(this.path, 'utf8'));
       if (!isRecord(parsed) || parsed.v !== 1 || !Array.isArray(parsed.pods))
         throw new Error('unknown layout');
       return parsed.pods.flatMap((pod: unknown) => savedPod(pod) ?? []);
     } catch (error) {
+      if (Object(error).code === 'ENOENT') return [];
       this.log.error(
         { file: this.path, reason: reasonOf(error) },
         'pod checkpoint cannot be read: attach the pods again',
@@ -44,11 +44,11 @@ export class FileCheckpoint implements Checkpoint {
     }
   }
 
-  save(pods: readonly SavedPod[]): void {
+  async save(pods: readonly SavedPod[]): Promise<void> {
     const text = `${JSON.stringify({ v: 1, pods }, undefined, 1)}\n`;
     if (text === this.written) return;
     try {
-      writeWhole(this.path, text);
+      await writeWhole(this.path, text);
       this.written = text;
     } catch (error) {
       this.log.error({ file: this.path, reason: reasonOf(error) }, 'pod checkpoint cannot be written');

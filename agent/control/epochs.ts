@@ -3,12 +3,13 @@
 // (docs/keys.md §4). When an epoch may go is rotation.ts' to say. Secrets live here and nowhere else; they are
 // overwritten when the epoch is retired. V8 may have copied a secret before (when it moved the buffer, or in
 // tweetnacl's working arrays): such copies cannot be reached.
+import { readFile } from 'node:fs/promises';
 import { box } from 'tweetnacl';
 import { MAX_OLDER_EPOCHS } from '../core/announcement';
 import type { OwnEpoch } from '../core/rotation';
 import { VxsealError } from '../errors';
+import { writeWhole } from '../files';
 import type { Clock } from '../ports';
-import { readWhole, writeWhole } from './files';
 import { reasonOf } from './problems';
 
 export interface LocalEpoch extends OwnEpoch {
@@ -18,13 +19,14 @@ export interface LocalEpoch extends OwnEpoch {
 
 /** The highest number ever given, which outlives the process; 0 for none. */
 export interface EpochFile {
-  load(): number;
-  save(number: number): void;
+  load(): Promise<number>;
+  save(number: number): Promise<void>;
 }
 
 export class Epochs {
   /** Newest first. */
   private epochs: readonly LocalEpoch[] = [];
+  private beginning = false;
 
   /** @param randomSecret 32 fresh random bytes a call; the caller keeps no copy. */
   constructor(
@@ -37,8 +39,8 @@ export class Epochs {
    * A new epoch; its number is written down before anything is made with it. Throws VxsealError 'not-ready' while an
    * earlier rotation is under way: to make room by force would take keys from peers that still use them.
    */
-  begin(): LocalEpoch {
-    if (this.pending() !== undefined)
+  async begin(): Promise<LocalEpoch> {
+    if (this.beginning || this.pending() !== undefined)
       throw new VxsealError(
         'not-ready',
         'an epoch is waiting to be published',
@@ -50,19 +52,14 @@ export class Epochs {
         `${this.epochs.length} epochs are still in use by peers`,
         'see `vxseal peers` for those that have not moved to the newest epoch',
       );
-    const secretKey = this.randomSecret();
-    const number = Math.max(this.epochs[0]?.number ?? 0, this.file.load()) + 1;
-    this.file.save(number);
-    const epoch = {
-      number,
-      publicKey: box.keyPair.fromSecretKey(secretKey).publicKey,
-      secretKey,
-      publishedNs: undefined,
-      supersededNs: undefined,
-      createdMs: this.clock.nowMs(),
-    };
-    this.epochs = [epoch, ...this.epochs];
-    return epoch;
+    this.beginning = true;
+    try {
+      const number = Math.max(this.epochs[0]?.number ?? 0, await this.file.load()) + 1;
+      await this.file.save(number);
+      return this.add(number);
+    } finally {
+      this.beginning = false;
+    }
   }
 
   /** Newest first. */
@@ -105,24 +102,43 @@ export class Epochs {
     for (const epoch of this.epochs) epoch.secretKey.fill(0);
     this.epochs = [];
   }
+
+  private add(number: number): LocalEpoch {
+    const secretKey = this.randomSecret();
+    const epoch = {
+      number,
+      publicKey: box.keyPair.fromSecretKey(secretKey).publicKey,
+      secretKey,
+      publishedNs: undefined,
+      supersededNs: undefined,
+      createdMs: this.clock.nowMs(),
+    };
+    this.epochs = [epoch, ...this.epochs];
+    return epoch;
+  }
 }
 
 /** In the state directory, with fsync: peers tell a newer epoch from an older one by its number. */
 export class StateDirEpochFile implements EpochFile {
   constructor(private readonly path: string) {}
 
-  load(): number {
-    const text = this.attempt('read', () => readWhole(this.path));
-    return text === undefined ? 0 : this.attempt('read', () => decode(text));
+  load(): Promise<number> {
+    return this.attempt('read', async () => {
+      const text = await readFile(this.path, 'utf8').catch((error: unknown) => {
+        if (Object(error).code === 'ENOENT') return undefined;
+        throw error;
+      });
+      return text === undefined ? 0 : decode(text);
+    });
   }
 
-  save(number: number): void {
-    this.attempt('write', () => writeWhole(this.path, `${JSON.stringify({ v: 1, number })}\n`));
+  save(number: number): Promise<void> {
+    return this.attempt('write', () => writeWhole(this.path, `${JSON.stringify({ v: 1, number })}\n`));
   }
 
-  private attempt<T>(verb: string, body: () => T): T {
+  private async attempt<T>(verb: string, body: () => Promise<T>): Promise<T> {
     try {
-      return body();
+      return await body();
     } catch (error) {
       throw new VxsealError(
         'state',

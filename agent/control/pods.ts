@@ -76,7 +76,7 @@ export class PodStore {
       vni,
     };
     const found = await this.inspect(asked, mtuBytes);
-    this.remember(found);
+    await this.remember(found);
     await this.waitUntilHooked(found);
     this.parts.log.info(
       { pod: podName(found), id: found.pod.id, addresses: found.pod.addresses },
@@ -89,24 +89,24 @@ export class PodStore {
   async detach(id: string): Promise<boolean> {
     const pod = this.pods.get(id);
     if (pod === undefined) return false;
-    this.forget(pod, 'detached');
+    await this.forget(pod, 'detached');
     await this.parts.reconcile();
     return true;
   }
 
   /** Detaches pods whose host device is gone, or is another one under the same number. */
-  dropVanished(links: readonly LinkInfo[]): void {
+  async dropVanished(links: readonly LinkInfo[]): Promise<void> {
     const byIndex = new Map(links.map((link) => [link.ifindex, link]));
     for (const pod of this.list()) {
       const link = byIndex.get(pod.entry.ifindex);
       if (link?.name === pod.pod.hostDevice && link.kind === 'veth') continue;
-      this.forget(pod, `host device ${pod.pod.hostDevice} is gone`);
+      await this.forget(pod, `host device ${pod.pod.hostDevice} is gone`);
     }
   }
 
   /** Takes up the pods of a former process; one whose namespace is gone is dropped with a log line. */
   async reload(): Promise<void> {
-    for (const saved of this.parts.checkpoint.load()) {
+    for (const saved of await this.parts.checkpoint.load()) {
       try {
         // The MTU was lowered when the pod came; what its owner did to it since is not ours to undo.
         const found = await this.inspect(saved, Number.MAX_SAFE_INTEGER);
@@ -120,29 +120,29 @@ export class PodStore {
         );
       }
     }
-    this.save();
+    await this.save();
   }
 
-  private remember(found: AttachedPod): void {
+  private async remember(found: AttachedPod): Promise<void> {
     // A device or an address has one owner: what is attached later is what is there now.
     for (const other of this.list()) {
       const sameAddress =
         other.pod.vni === found.pod.vni && other.pod.addresses.some((a) => found.pod.addresses.includes(a));
       if (other.pod.id !== found.pod.id && (other.entry.ifindex === found.entry.ifindex || sameAddress))
-        this.forget(other, `replaced by ${podName(found)}`);
+        await this.forget(other, `replaced by ${podName(found)}`);
     }
     this.pods.set(found.pod.id, found);
-    this.save();
+    await this.save();
   }
 
-  private forget(pod: AttachedPod, why: string): void {
+  private async forget(pod: AttachedPod, why: string): Promise<void> {
     this.pods.delete(pod.pod.id);
-    this.save();
+    await this.save();
     this.parts.log.info({ pod: podName(pod), id: pod.pod.id, why }, 'pod detached');
   }
 
-  private save(): void {
-    this.parts.checkpoint.save(this.list().map(({ pod, device }) => ({ ...pod, device })));
+  private async save(): Promise<void> {
+    await this.parts.checkpoint.save(this.list().map(({ pod, device }) => ({ ...pod, device })));
   }
 
   private async waitUntilHooked(pod: AttachedPod): Promise<void> {

@@ -1,9 +1,10 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { FileCheckpoint } from '../../../agent/control/checkpoint';
+import { type Checkpoint, FileCheckpoint } from '../../../agent/control/checkpoint';
 import { type AttachedPod, PodStore } from '../../../agent/control/pods';
 import type { Prefix, Vni } from '../../../agent/core/ids';
+import { MemoryCheckpoint } from '../../fakes/checkpoint';
 import { ManualClock } from '../../fakes/clock';
 import { QuietLog } from '../../fakes/log';
 import { addPod, FakeNetnsOpener, FakeNetwork } from '../../fakes/netlink';
@@ -19,7 +20,10 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(runDir, { recursive: true }));
 
-function bench(world = { host: new FakeNetwork(), opener: new FakeNetnsOpener() }) {
+function bench(
+  world = { host: new FakeNetwork(), opener: new FakeNetnsOpener() },
+  checkpoint: Checkpoint = new MemoryCheckpoint(),
+) {
   const clock = new ManualClock();
   const log = new QuietLog();
   const control = {
@@ -32,11 +36,11 @@ function bench(world = { host: new FakeNetwork(), opener: new FakeNetnsOpener() 
     netlink: world.host.netlink(),
     clock,
     log,
-    checkpoint: new FileCheckpoint(runDir, log),
+    checkpoint,
     mtuBytes: () => control.mtuBytes,
     reconcile: async () => {
       control.passes += 1;
-      store.dropVanished([...world.host.linkTable.values()]);
+      await store.dropVanished([...world.host.linkTable.values()]);
     },
     missing: (pod) => control.missing(pod),
   });
@@ -162,7 +166,7 @@ test('6 detach is idempotent; a pod whose host device is gone or another is drop
   const three = await store.attach(ask(addPod(host, opener, 'pod3', '10.1.0.7').path));
   host.dropLink(two.entry.ifindex);
   host.changeLink(three.entry.ifindex, { name: 'other0' });
-  store.dropVanished([...host.linkTable.values()]);
+  await store.dropVanished([...host.linkTable.values()]);
   expect(store.list()).toEqual([]);
 });
 
@@ -175,7 +179,7 @@ test('7 an address that a new pod brings is taken from the pod that had it', asy
 });
 
 test('8 a restarted agent takes up its pods, and drops those whose namespace is gone or another', async () => {
-  const first = bench();
+  const first = bench(undefined, new FileCheckpoint(runDir, new QuietLog()));
   for (const [name, address] of [
     ['pod1', '10.1.0.5'],
     ['pod2', '10.1.0.6'],
@@ -189,7 +193,10 @@ test('8 a restarted agent takes up its pods, and drops those whose namespace is 
   const inside = first.opener.paths.get('/run/netns/pod1')?.network;
   inside?.changeLink(inside.linkNamed('eth0')?.ifindex ?? 0, { mtuBytes: 1500 });
 
-  const second = bench({ host: first.host, opener: first.opener });
+  const second = bench(
+    { host: first.host, opener: first.opener },
+    new FileCheckpoint(runDir, new QuietLog()),
+  );
   await second.store.reload();
   expect(second.store.list().map(({ pod }) => pod.name)).toEqual(['pod1']);
   expect(second.log.matching('pod dropped at start')).toHaveLength(2);
@@ -199,8 +206,8 @@ test('8 a restarted agent takes up its pods, and drops those whose namespace is 
 
 test.each(['', '{', '{"v":2,"pods":[]}', '{"v":1,"pods":[null,{"id":3}]}'])(
   '9 checkpoint %j: no pods, no throw',
-  (text) => {
+  async (text) => {
     writeFileSync(join(runDir, 'pods.json'), text);
-    expect(new FileCheckpoint(runDir, new QuietLog()).load()).toEqual([]);
+    expect(await new FileCheckpoint(runDir, new QuietLog()).load()).toEqual([]);
   },
 );

@@ -1,0 +1,25 @@
+// Files of the control room, kept in memory: real ones would take wall time that a manual clock does not see.
+import type { Checkpoint, SavedPod } from '../../agent/control/checkpoint';
+import type { EpochFile } from '../../agent/control/epochs';
+
+export class MemoryCheckpoint implements Checkpoint {
+  pods: readonly SavedPod[] = [];
+
+  async load(): Promise<SavedPod[]> {
+    return [...this.pods];
+  }
+  async save(pods: readonly SavedPod[]): Promise<void> {
+    this.pods = pods;
+  }
+}
+
+export class MemoryEpochFile implements EpochFile {
+  number = 0;
+
+  async load(): Promise<number> {
+    return this.number;
+  }
+  async save(number: number): Promise<void> {
+    this.number = number;
+  }
+}
