@@ -14,6 +14,8 @@ import { parseNodeName } from './names';
 import { accept, type Result, refuse } from './result';
 
 export const PAYLOAD_VERSION = 1;
+/** Largest value a bus may carry; a record of one node with 256 prefixes and a chain of three has about 14 KiB. */
+export const MAX_RECORD_BYTES = 32 * 1024;
 const MAX_VNIS = 256;
 const MAX_PREFIXES = 256;
 const MAX_SUITES = 8;

@@ -143,7 +143,7 @@ function readNodeName(leaf: Certificate, trustDomain: string): Result<NodeName, 
 
 /**
  * The leaf's own blocks, each certificate's contained in its issuer's. An issuer without the extension passes on
- * what limits itself; RFC 3779 §2.3 would refuse it, which no general CA could meet.
+ * what limits itself. RFC 3779 §2.3 would refuse it, and with it every CA that is not ours.
  */
 function resolveBlocks(path: readonly Certificate[]): Result<ResolvedBlocks, ChainReason> {
   let limit: ResolvedBlocks | undefined;

@@ -1,0 +1,142 @@
+// Topology records as JWS (docs/keys.md §5; RFC 7515, ES256 of RFC 7518 §3.4): signing our own, verifying anyone's.
+// Owns envelope, signature and chain; the payload is core/payload.ts, its claims core/verify.ts. A record's signature
+// bytes must never serve as its identity: ECDSA signatures are malleable.
+import type { KeyObject } from 'node:crypto';
+import { CompactSign, compactVerify, errors } from 'jose';
+import { NODES_TOPIC, type UnverifiedAnnouncement, type VerifiedAnnouncement } from '../core/announcement';
+import { decodePayload, encodePayload, MAX_RECORD_BYTES, type RecordKind } from '../core/payload';
+import { accept, type Result, refuse } from '../core/result';
+import { checkClaims, type RejectReason } from '../core/verify';
+import type { BusRecord } from '../ports';
+import type { Certificate } from './certificate';
+import { MAX_INTERMEDIATES, type VerifiedIdentity, verifyChain } from './chain';
+
+/** `typ` of each kind: a signature for one kind is none for another. */
+export const RECORD_TYPES: Readonly<Record<RecordKind, string>> = {
+  node: 'vxseal-node+jws',
+  withdrawal: 'vxseal-withdrawal+jws',
+};
+
+export interface RecordSigner {
+  readonly privateKey: KeyObject;
+  /** DER, the certificate of `privateKey` first, without the root. */
+  readonly chain: readonly Uint8Array[];
+}
+
+export interface VerifyContext {
+  readonly roots: readonly Certificate[];
+  readonly trustDomain: string;
+  /** Wall clock. */
+  readonly nowMs: number;
+}
+
+/** @returns the value to publish under the node's name. */
+export async function signAnnouncement(
+  announcement: UnverifiedAnnouncement,
+  signer: RecordSigner,
+): Promise<Uint8Array> {
+  const header = {
+    alg: 'ES256',
+    typ: RECORD_TYPES[announcement.kind],
+    x5c: signer.chain.map((der) => Buffer.from(der).toString('base64')),
+  };
+  const jws = await new CompactSign(encodePayload(announcement))
+    .setProtectedHeader(header)
+    .sign(signer.privateKey);
+  const value = new TextEncoder().encode(jws);
+  // A record our peers would refuse is a bug of ours: the configuration is bounded before.
+  if (value.length > MAX_RECORD_BYTES) throw new RangeError(`record of ${value.length} bytes`);
+  return value;
+}
+
+/** Everything a hostile bus may deliver ends in a reason; rejects only on a bug. */
+export async function verifyRecord(
+  record: BusRecord,
+  context: VerifyContext,
+): Promise<Result<VerifiedAnnouncement, RejectReason>> {
+  if (record.value === undefined) return refuse('tombstone', 'value is null');
+  if (record.value.length > MAX_RECORD_BYTES) return refuse('oversize', `${record.value.length} bytes`);
+  if (record.topic !== NODES_TOPIC) return refuse('wrong-topic', 'not a topic of node records');
+  const envelope = readEnvelope(record.value);
+  if (!envelope.ok) return envelope;
+  const { jws, kind, x5c } = envelope.value;
+  const identity = verifyChain(x5c, context.roots, context.nowMs, context.trustDomain);
+  if (!identity.ok) {
+    const outdated = identity.reason === 'expired' || identity.reason === 'not-yet-valid';
+    return refuse(outdated ? 'expired-certificate' : 'bad-chain', `${identity.reason}: ${identity.detail}`);
+  }
+  const payload = await openJws(jws, identity.value);
+  if (!payload.ok) return payload;
+  if (record.key !== identity.value.node) {
+    return refuse('key-mismatch', `certificate of ${identity.value.node} under another key`);
+  }
+  const decoded = decodePayload(payload.value, kind);
+  if (!decoded.ok) return decoded;
+  const checked = checkClaims(decoded.value, identity.value, context.nowMs);
+  if (!checked.ok) return checked;
+  return accept({
+    announcement: checked.value,
+    certificateNotAfterMs: identity.value.notAfterMs,
+    certificateSerial: identity.value.serial,
+  });
+}
+
+interface Envelope {
+  readonly jws: string;
+  readonly kind: RecordKind;
+  readonly x5c: readonly Uint8Array[];
+}
+
+/** The protected header has exactly `alg`, `typ` and `x5c`: no `jwk`, `jku`, `kid`, `crit` or `b64` to be misled by. */
+function readEnvelope(value: Uint8Array): Result<Envelope, RejectReason> {
+  const jws = Buffer.from(value).toString('latin1');
+  const match = /^([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/.exec(jws);
+  if (match === null) return refuse('malformed', 'not a compact JWS');
+  const header = parseHeader(match[1] ?? '');
+  if (header === undefined) return refuse('malformed', 'JWS header is not an object of alg, typ and x5c');
+  if (header.alg !== 'ES256') return refuse('wrong-algorithm', 'JWS algorithm is not ES256');
+  const kind = KINDS.find((known) => RECORD_TYPES[known] === header.typ);
+  if (kind === undefined) return refuse('wrong-type', 'JWS type is not one of this topic');
+  const x5c = readX5c(header.x5c);
+  if (x5c === undefined) return refuse('bad-chain', 'x5c is not a short list of base64');
+  return accept({ jws, kind, x5c });
+}
+
+const KINDS: readonly RecordKind[] = ['node', 'withdrawal'];
+
+function parseHeader(segment: string): { alg: unknown; typ: unknown; x5c: unknown } | undefined {
+  let header: unknown;
+  try {
+    header = JSON.parse(Buffer.from(segment, 'base64url').toString('utf8'));
+  } catch {
+    return undefined;
+  }
+  if (typeof header !== 'object' || header === null) return undefined;
+  if (Object.keys(header).sort().join() !== 'alg,typ,x5c') return undefined;
+  return header as { alg: unknown; typ: unknown; x5c: unknown };
+}
+
+function readX5c(value: unknown): Uint8Array[] | undefined {
+  // The root may come along (RFC 7515 §4.1.6).
+  if (!Array.isArray(value) || value.length === 0 || value.length > MAX_INTERMEDIATES + 2) return undefined;
+  const chain: Uint8Array[] = [];
+  for (const item of value as readonly unknown[]) {
+    if (typeof item !== 'string') return undefined;
+    const der = Buffer.from(item, 'base64');
+    if (der.length === 0 || der.toString('base64') !== item) return undefined;
+    chain.push(der);
+  }
+  return chain;
+}
+
+async function openJws(jws: string, identity: VerifiedIdentity): Promise<Result<Uint8Array, RejectReason>> {
+  try {
+    const { payload } = await compactVerify(jws, identity.leaf.publicKey, { algorithms: ['ES256'] });
+    return accept(payload);
+  } catch (error) {
+    if (error instanceof errors.JWSSignatureVerificationFailed)
+      return refuse('bad-signature', 'signature is wrong');
+    if (error instanceof errors.JOSEError) return refuse('malformed', 'not a JWS');
+    throw error;
+  }
+}
