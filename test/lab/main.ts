@@ -68,7 +68,8 @@ async function up(name: string, nodes: number, pods: number, once: boolean): Pro
     throw error;
   }
   try {
-    const proofs = once ? ALL_PROOFS : QUICK_PROOFS;
+    const quick = nodes >= 2 ? QUICK_PROOFS : [];
+    const proofs = once ? ALL_PROOFS : quick;
     const failed = await runProofs(lab, proofs);
     const [first] = lab.nodes;
     if (first !== undefined) showStatus(first);

@@ -108,5 +108,6 @@ export function parseCommand(argv: readonly string[]): Command {
     return { ...verbWithTarget(verb, rest), name };
   }
   if (rest.length > 0) throw new UsageError(`${verb}: ${rest.join(' ')} is too much`);
+  if (once && nodes < 2) throw new UsageError('--once: nothing can be proved with fewer than 2 nodes');
   return verb === 'up' ? { verb, name, nodes, pods, once } : { verb, name };
 }

@@ -45,7 +45,10 @@ function unmountAll(dir: string): void {
     .reverse();
   for (const path of mounted) {
     // Pins first: a shell that holds a copy of the mount would otherwise keep the programs alive.
-    for (const entry of readdirSync(path)) rmSync(join(path, entry), { recursive: true, force: true });
+    // The kernel's own files at the root of a bpffs cannot be removed; ours are folders.
+    for (const entry of readdirSync(path, { withFileTypes: true })) {
+      if (entry.isDirectory()) rmSync(join(path, entry.name), { recursive: true, force: true });
+    }
     if (tryRun(['umount', path]).status !== 0) run(['umount', '-l', path]);
   }
 }
@@ -67,6 +70,8 @@ export function teardown(lab: string): boolean {
     // A half-made namespace is an ordinary file that `ip netns del` refuses.
     if (tryRun(['ip', 'netns', 'del', name]).status !== 0) rmSync(join(NETNS_DIR, name), { force: true });
   }
+  // Once more: what was on its way into a namespace when it was looked for.
+  killAll(() => processesIn(inodes));
   rmSync(dir, { recursive: true, force: true });
   try {
     if (readdirSync(LABS_DIR).length === 0) rmSync(LABS_DIR, { recursive: true });

@@ -1,0 +1,54 @@
+// Command lines of scripts/lab: each form of the stable interface, and each way to get it wrong.
+import { parseCommand, UsageError } from './options';
+
+const parse = (line: string) => parseCommand(line.split(' ').filter((word) => word !== ''));
+
+test.each([
+  ['', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, once: false }],
+  ['up', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, once: false }],
+  ['--once', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, once: true }],
+  ['up --name a --nodes 5 --pods 2', { verb: 'up', name: 'a', nodes: 5, pods: 2, once: false }],
+  [
+    '--name=a-1 --family 4 --bus directory --tenants 1',
+    { verb: 'up', name: 'a-1', nodes: 3, pods: 1, once: false },
+  ],
+  ['down --name a', { verb: 'down', name: 'a' }],
+  ['exec node2 -- ip -4 addr', { verb: 'exec', name: 'vxs', target: 'node2', argv: ['ip', '-4', 'addr'] }],
+  [
+    'exec --name a pod2-1 -- ls --once',
+    { verb: 'exec', name: 'a', target: 'pod2-1', argv: ['ls', '--once'] },
+  ],
+  ['vxseal node2 peers --json', { verb: 'vxseal', name: 'vxs', target: 'node2', argv: ['peers', '--json'] }],
+  ['vxseal --name a node2', { verb: 'vxseal', name: 'a', target: 'node2', argv: [] }],
+  ['addr pod2-1', { verb: 'addr', name: 'vxs', target: 'pod2-1' }],
+  ['agent --name a node2 kill', { verb: 'agent', name: 'a', target: 'node2', action: 'kill' }],
+])('%p is understood', (line, expected) => {
+  expect(parse(line)).toEqual(expected);
+});
+
+test.each([
+  ['sideways', 'unknown command sideways'],
+  ['up --nodes 0', '--nodes 0: a number from 1 to 100'],
+  ['up --nodes 101', '--nodes 101: a number from 1 to 100'],
+  ['up --pods 1.5', '--pods 1.5: a number'],
+  ['up --nodes', '--nodes: a value is missing'],
+  ['up --once --nodes 1', '--once: nothing can be proved with fewer than 2 nodes'],
+  ['up --name ../x', '--name ../x'],
+  ['up --name 1a', '--name 1a'],
+  ['up --family 6', '--family 6: not yet, only 4'],
+  ['up --family dual', '--family dual: not yet'],
+  ['up --family 5', '--family 5: one of 4, 6, dual'],
+  ['up --bus kafka', '--bus kafka: not yet'],
+  ['up --tenants 2', '--tenants 2: not yet'],
+  ['up --colour red', 'unknown flag --colour'],
+  ['up extra', 'extra is too much'],
+  ['down --nodes 2', '--nodes: only "up" takes it'],
+  ['exec', 'exec: which node or pod?'],
+  ['exec node1', 'exec: which command?'],
+  ['exec node1 --', 'exec: which command?'],
+  ['addr pod1-1 pod2-1', 'pod2-1 is too much'],
+  ['agent node2 dance', 'agent: one of stop, start, kill, restart'],
+])('%p is refused', (line, message) => {
+  expect(() => parse(line)).toThrow(UsageError);
+  expect(() => parse(line)).toThrow(message);
+});
