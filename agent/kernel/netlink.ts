@@ -11,7 +11,7 @@ import { type MainRoute, ROUTE_PROTOCOL, readRoute, writeRoute } from './route';
 import { RtNetlink } from './rtnetlink';
 import { createdVxlan, differsForGood, vxlanChange } from './vxlan';
 
-const { NEWLINK, DELLINK, GETLINK, SETLINK, GETADDR, NEWROUTE, DELROUTE, GETROUTE } = rt.MessageType;
+const { NEWLINK, DELLINK, GETLINK, GETADDR, NEWROUTE, DELROUTE, GETROUTE } = rt.MessageType;
 
 /** @param netns the namespace to work in; without it, the one that the thread is in now. */
 export function createNetlink(native: Native, netns?: Fd): Netlink {
@@ -128,9 +128,10 @@ class NamespaceNetlink implements Netlink {
   }
 
   private async change(op: string, change: LinkChange): Promise<void> {
+    // RTM_NEWLINK without NLM_F_CREATE: RTM_SETLINK passes over what only the driver knows, such as learning.
     // IPv6 can be off (in the kernel, or for the device): then there is no address to be made either.
     const harmless = change.withoutAddresses === true ? ['EAFNOSUPPORT', 'EINVAL', 'ENODEV'] : [];
-    await succeedOn(harmless, () => this.socket.change(op, SETLINK, 0, (out) => writeLink(out, change)));
+    await succeedOn(harmless, () => this.socket.change(op, NEWLINK, 0, (out) => writeLink(out, change)));
   }
 
   /**
