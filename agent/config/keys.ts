@@ -1,10 +1,10 @@
 // The one table of configuration keys. File, environment, flags, `config show` and docs/configuration.md all follow
 // from it; a key of Config that is missing here, or has another type, does not compile.
-import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { Config } from '../config';
 import type { NodeName, Vni } from '../core/ids';
+import { installationFolder } from '../installation';
 import * as values from './values';
 
 type Leaf = string | number | bigint | boolean | readonly unknown[];
@@ -63,7 +63,7 @@ export const KEYS: KeyTable = {
   },
   bpfDir: {
     type: values.absolutePath,
-    fallback: builtBpfDir,
+    fallback: () => join(installationFolder(), 'build', 'bpf'),
     fallbackText: 'build/bpf of the installation',
     description: 'Folder of the compiled eBPF programs.',
   },
@@ -227,13 +227,4 @@ function choiceOfMtu(): values.ValueType<number> {
     parse: (raw) => (raw === 0 || raw === 0n || raw === '0' ? { ok: true, value: 0 } : size.parse(raw)),
     plain: (value) => value,
   };
-}
-
-/** Works from the compiled tree and from the sources: the installation is the nearest folder with a package.json. */
-function builtBpfDir(): string {
-  let folder = __dirname;
-  while (!existsSync(join(folder, 'package.json')) && dirname(folder) !== folder) {
-    folder = dirname(folder);
-  }
-  return join(folder, 'build', 'bpf');
 }

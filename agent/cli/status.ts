@@ -1,0 +1,88 @@
+// `vxseal status`: one screen that says what is wrong and what to do about it.
+import type { Command } from 'commander';
+import type { Status } from '../control/status';
+import { action, type Cli } from './command';
+import { type Finding, findings } from './findings';
+import { clean, writeJson } from './io';
+import { clientOf, jsonAsked, withJson, withSocket } from './options';
+import { dropTable, peerTable } from './show';
+import { age, NOTHING, paint } from './table';
+
+const DAY_MS = 86_400_000;
+
+export function registerStatus(program: Command, cli: Cli): void {
+  const command = program
+    .command('status')
+    .description('what is wrong and what to do; exit code 1 if anything is');
+  withSocket(withJson(command));
+  action(cli, command, async (values) => {
+    const { io } = cli;
+    const status = (await clientOf(values, io).get('/v1/status')) as Status;
+    if (jsonAsked(values)) writeJson(io, status);
+    else io.out(renderStatus(status, io.nowMs(), io.colour).join('\n'));
+    return findings(status).length === 0 ? 0 : 1;
+  });
+}
+
+export function renderStatus(status: Status, nowMs: number, colour: boolean): string[] {
+  const { peers } = status;
+  const up = peers.filter(({ state }) => state === 'up').length;
+  const drops = dropTable(status.drops, colour);
+  return [
+    ...nodeLines(status, nowMs, colour),
+    ...findingLines(findings(status), nowMs, colour),
+    '',
+    title('peers', peers.length === 0 ? 'none known' : `${up} of ${peers.length} up`, colour),
+    ...(peers.length === 0 ? [] : peerTable(peers, colour)),
+    '',
+    title('drops', drops.length === 0 ? 'none' : '', colour),
+    ...drops,
+  ];
+}
+
+function nodeLines(status: Status, nowMs: number, colour: boolean): string[] {
+  const { node, bus, readiness } = status;
+  const ready = readiness.ready ? paint('ready', 'good', colour) : paint('not ready', 'bad', colour);
+  const epoch = `epoch ${node.epoch.number}${node.epoch.published ? '' : ' (not yet published)'}`;
+  const underlay = node.underlay.map(({ device, mtuBytes }) => `${device} (${mtuBytes})`).join(', ');
+  const readyPods = status.pods.filter((pod) => pod.ready).length;
+  return [
+    `node ${clean(node.name)}: ${ready}, up ${age(node.uptimeMs)}, ${epoch}, version ${clean(node.version)}`,
+    clean(
+      `  overlay   ${node.overlayDevice}, VNI ${node.vni}, MTU ${node.mtuBytes}; pods ready: ${readyPods} of ${status.pods.length}`,
+    ),
+    clean(`  underlay  ${node.vteps.join(', ') || NOTHING} on ${underlay || NOTHING}`),
+    clean(`  bus       ${busText(bus)}`),
+    `  identity  certificate ${certificateText(node.certificateNotAfterMs, nowMs)}`,
+  ];
+}
+
+function busText(bus: Status['bus']): string {
+  const sync = bus.inSync ? 'in sync' : 'not yet read to its end';
+  const state = bus.connected ? sync : `not connected, ${bus.error || 'no reason given'}`;
+  const seen = bus.lastSeenMs === 0 ? 'never seen' : `last seen ${age(bus.stalenessMs)} ago`;
+  const refused = bus.refusedRecords.map(({ reason, count }) => `${reason} ${count}`).join(', ');
+  return `${bus.type}: ${state}, ${seen}${refused === '' ? '' : `; records refused: ${refused}`}`;
+}
+
+function certificateText(notAfterMs: number, nowMs: number): string {
+  if (notAfterMs <= 0) return 'unknown';
+  const leftMs = notAfterMs - nowMs;
+  if (leftMs <= 0) return `expired ${age(-leftMs)} ago`;
+  return leftMs > 2 * DAY_MS ? `ends in ${Math.floor(leftMs / DAY_MS)} days` : `ends in ${age(leftMs)}`;
+}
+
+function findingLines(found: readonly Finding[], nowMs: number, colour: boolean): string[] {
+  if (found.length === 0) return [];
+  const lines = found.flatMap(({ object, reason, remedy, sinceMs }) => {
+    const since = sinceMs > 0 ? ` (since ${age(Math.max(0, nowMs - sinceMs))})` : '';
+    const what = `  ${paint(clean(object), 'bad', colour)}: ${clean(reason)}${since}`;
+    return remedy === '' ? [what] : [what, `    -> ${clean(remedy)}`];
+  });
+  return ['', title('problems', '', colour), ...lines];
+}
+
+function title(name: string, detail: string, colour: boolean): string {
+  const word = paint(name.toUpperCase(), 'dim', colour);
+  return detail === '' ? word : `${word}  ${detail}`;
+}

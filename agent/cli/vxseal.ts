@@ -1,0 +1,53 @@
+#!/usr/bin/env node
+// The program `vxseal`: composition root of the command line. The daemon, the kernel and the certificates are loaded
+// only by the commands that need them; the others answer in a tenth of a second. import() wants the extension.
+import { VxsealError } from '../errors';
+import { installedVersion } from '../installation';
+import { registerCa } from './ca';
+import type { DoctorParts } from './doctor';
+import { processIo } from './io';
+import { readBus, readText } from './machine';
+import { type ProgramParts, runCli } from './program';
+
+const doctor: DoctorParts = {
+  probeKernel: async (folders) => {
+    const { loadNative } = await import('../kernel/native.js');
+    const { probeKernel } = await import('../kernel/probe.js');
+    return await probeKernel(loadNative(), folders);
+  },
+  readIdentity: async (config) => {
+    const { loadIdentity } = await import('../identity/local.js');
+    return await loadIdentity(config.identity);
+  },
+  readDevices: async () => {
+    const { loadNative } = await import('../kernel/native.js');
+    const { createNetlink } = await import('../kernel/netlink.js');
+    const netlink = createNetlink(loadNative());
+    try {
+      return { links: await netlink.links(), addresses: await netlink.addresses() };
+    } finally {
+      netlink.close();
+    }
+  },
+  readText,
+  readBus,
+};
+
+const parts: ProgramParts = {
+  version: installedVersion(),
+  agent: {
+    run: async () => {
+      throw new VxsealError('not-ready', 'agent: this build has no daemon', 'Build it with agent/main.ts.');
+    },
+    cleanup: async () => {
+      throw new VxsealError('not-ready', 'agent: this build has no daemon', 'Build it with agent/main.ts.');
+    },
+  },
+  doctor,
+  register: [registerCa],
+};
+
+// Not process.exit(): what was written to a pipe must arrive first.
+void runCli(process.argv.slice(2), processIo(), parts).then((code) => {
+  process.exitCode = code;
+});
