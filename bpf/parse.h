@@ -20,6 +20,8 @@
 #define NEXTHDR_FRAGMENT_V6 44
 #define HEADROOM_PULL (ETH_HLEN + 60)
 
+enum fragment { NOT_FRAGMENT, FIRST_FRAGMENT, LATER_FRAGMENT };
+
 struct ip_info {
 	__u8 src[16];            /* IPv4-mapped for IPv4 */
 	__u8 dst[16];
@@ -27,7 +29,7 @@ struct ip_info {
 	__u16 header_bytes;      /* IP header with IPv4 options; IPv6: the fixed header only */
 	__u16 total_bytes;       /* IP header and payload, by the IP header */
 	__u8 protocol;           /* IPv6: first next-header */
-	__u8 fragment;           /* any fragment, also the first */
+	__u8 fragment;           /* NOT_FRAGMENT, FIRST_FRAGMENT or LATER_FRAGMENT */
 };
 
 static __always_inline void map_v4(__u8 out[16], __be32 addr)
@@ -61,7 +63,10 @@ static __always_inline int parse_ip(void *data, void *data_end, struct ip_info *
 		ip->header_bytes = h->ihl * 4;
 		ip->total_bytes = bpf_ntohs(h->tot_len);
 		ip->protocol = h->protocol;
-		ip->fragment = (h->frag_off & bpf_htons(0x3fff)) != 0;
+		if (h->frag_off & bpf_htons(0x1fff))
+			ip->fragment = LATER_FRAGMENT;
+		else
+			ip->fragment = h->frag_off & bpf_htons(0x2000) ? FIRST_FRAGMENT : NOT_FRAGMENT;
 		/* tot_len is 0 in a super-packet of more than 64 KiB (BIG TCP). */
 		if (ip->total_bytes && ip->total_bytes < ip->header_bytes)
 			return -DROP_MALFORMED;
@@ -77,7 +82,8 @@ static __always_inline int parse_ip(void *data, void *data_end, struct ip_info *
 		ip->header_bytes = IP6_HEADER;
 		ip->total_bytes = bpf_ntohs(h->payload_len) + IP6_HEADER;
 		ip->protocol = h->nexthdr;
-		ip->fragment = h->nexthdr == NEXTHDR_FRAGMENT_V6;
+		/* Which one it is does not matter: with that header in between, no layer 4 is looked for. */
+		ip->fragment = h->nexthdr == NEXTHDR_FRAGMENT_V6 ? FIRST_FRAGMENT : NOT_FRAGMENT;
 		return 0;
 	}
 	return -DROP_INNER_PROTOCOL;

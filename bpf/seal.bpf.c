@@ -173,7 +173,7 @@ static __always_inline int seal_or_refuse(struct __sk_buff *skb, __u32 *peer)
 	if (parse_skb(skb, &ip))
 		/* Not IP: nothing of ours. A header that contradicts itself: the stack made none, a raw socket did. */
 		return skb->tc_index == stamp_steered(cfg) ? -DROP_MALFORMED : PASS;
-	if (ip.protocol == IPPROTO_UDP &&
+	if (ip.protocol == IPPROTO_UDP && ip.fragment != LATER_FRAGMENT &&
 	    !bpf_skb_load_bytes(skb, ETH_HLEN + ip.header_bytes, &udp, sizeof(udp)) &&
 	    udp.dest == bpf_htons(cfg->vxlan_port))
 		return seal_frame(skb, cfg, &ip, peer);
