@@ -197,3 +197,5 @@ export function ownNode(roster: Roster, own: OwnClaims, nowMs: number): RosterNo
   const entry = roster.get(own.node);
   return entry === undefined ? undefined : viewEntry(entry, nowMs);
 }
+
+export type { OwnClaims };

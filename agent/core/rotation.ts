@@ -1,84 +1,13 @@
-// Which SAs stand between us and each peer: the choice that lets keys change and loses nothing (docs/keys.md §4,
+// Which SAs stand between us and every peer: the choice that lets keys change and loses nothing (docs/keys.md §4,
 // rules R1 to R5). A pure function of what we hold, what peers announced and what the data plane has authenticated;
-// it derives keys through SharedSecrets, and installs, publishes and forgets nothing itself.
-import type { AnnouncedEpoch } from './announcement';
-import type { IpAddress, NodeName, PeerNumber, Spi, Vni } from './ids';
-import type { SecretEpoch, SharedSecrets } from './secrets';
+// it installs, publishes and forgets nothing itself.
+import { type AnnouncedEpoch, MAX_OLDER_EPOCHS } from './announcement';
+import type { OwnEpoch } from './epochs';
+import type { NodeName, PeerNumber } from './ids';
+import { chooseInbound, type Inbound } from './inbound';
+import { chooseOutbound, type Outbound } from './outbound';
+import { type PeerPairs, pairUp, type RotationInput } from './pairs';
 import type { KeptRxSa, KeptTxSa, RxSa, TxSa } from './state';
-
-/** An epoch of this process. Times are CLOCK_MONOTONIC, nanoseconds. */
-export interface OwnEpoch extends SecretEpoch {
-  /** When a record that announces it was published; undefined: nobody can know it yet. */
-  readonly publishedNs: bigint | undefined;
-  /** When a newer one was published; undefined for the newest published. */
-  readonly supersededNs: bigint | undefined;
-}
-
-/** An epoch of a peer, as we came to know it. */
-export interface SeenEpoch extends AnnouncedEpoch {
-  readonly firstSeenNs: bigint;
-  readonly supersededNs: bigint | undefined;
-}
-
-export interface RotationPeer {
-  readonly node: NodeName;
-  readonly number: PeerNumber;
-  /** Outer address it sends from, towards us. */
-  readonly source: IpAddress;
-  /** VNIs that both have; the same set on both sides. */
-  readonly vnis: readonly Vni[];
-  /** Newest first, at least one. */
-  readonly epochs: readonly SeenEpoch[];
-}
-
-/** ports.ts InstalledTxSa fits in. */
-export interface FoundTxSa {
-  readonly vni: Vni;
-  readonly peer: PeerNumber;
-  readonly fingerprint: string;
-  readonly sequence: bigint;
-  readonly limit: bigint;
-}
-
-/** ports.ts InstalledRxSa fits in. */
-export interface FoundRxSa {
-  readonly vni: Vni;
-  readonly peer: PeerNumber;
-  readonly spi: Spi;
-  readonly source: IpAddress;
-  readonly fingerprint: string;
-  readonly packets: bigint;
-  readonly lastOpenedNs: bigint;
-}
-
-export interface RotationTiming {
-  /** An obsolete rx SA goes when nothing was opened under it for this long. */
-  readonly idleMs: number;
-  /** After this long in a superseded epoch an SA goes, whatever still uses it. */
-  readonly hardLimitMs: number;
-  /** After this long with an adopted tx SA and no proof (both ends restarted) the newest epochs are used. */
-  readonly stalemateMs: number;
-}
-
-export interface RotationInput {
-  readonly node: NodeName;
-  readonly nowNs: bigint;
-  /** When this process began: the age of what it adopted. */
-  readonly startedNs: bigint;
-  /** Newest first. */
-  readonly own: readonly OwnEpoch[];
-  readonly peers: readonly RotationPeer[];
-  readonly rx: readonly FoundRxSa[];
-  readonly tx: readonly FoundTxSa[];
-  /**
-   * Fingerprints of all SAs this process ever installed. One that is not installed any more is spent: installed
-   * again, its counter (tx) or replay window (rx) would start again.
-   */
-  readonly installed: ReadonlySet<string>;
-  readonly packetLimit: bigint;
-  readonly timing: RotationTiming;
-  readonly secrets: SharedSecrets;
-}
 
 /** `rotating`: keys work, newer ones are on their way. `no-key`: nothing to send under. */
 export type KeyState = 'up' | 'rotating' | 'no-key';
@@ -89,9 +18,9 @@ export interface PeerKeyState {
   readonly state: KeyState;
   /** One sentence for the status; '' when up. */
   readonly why: string;
-  /** Our newest epoch that the peer has proven to know. */
+  /** Number of our newest epoch that the peer has proven to know. */
   readonly provenEpoch: number | undefined;
-  /** Epochs we send under in the first VNI; undefined when adopted or none. */
+  /** Numbers of the epochs we send under in the lowest VNI; undefined when adopted or none. */
   readonly txEpochs: { readonly ours: number; readonly theirs: number } | undefined;
   /** Sending under an SA of a former process. */
   readonly adopted: boolean;
@@ -111,26 +40,115 @@ export interface Rotation {
   readonly laggards: readonly NodeName[];
   /** Every rx SA under our newest epoch is installed: its record may be published (R1). */
   readonly readyToPublish: boolean;
-  /** Epochs our record lists as `olderEpochs`: peers may still have to know them. Newest first. */
-  readonly olderEpochs: readonly AnnouncedEpoch[];
+  /** What our record shall say now; undefined while there is nothing that may be published. */
+  readonly announce:
+    | { readonly epoch: AnnouncedEpoch; readonly olderEpochs: readonly AnnouncedEpoch[] }
+    | undefined;
   /** Numbers of superseded epochs of ours that nothing needs any more: wipe their secrets. */
   readonly retirable: readonly number[];
   readonly wish: EpochWish;
 }
 
-export declare function rotate(input: RotationInput): Rotation;
+interface Choice {
+  readonly work: PeerPairs;
+  readonly inbound: Inbound;
+  /** Rising VNI. */
+  readonly outbound: readonly Outbound[];
+}
 
-/** Epochs seen of each peer, newest first: kept over calls by the control room. */
-export type EpochBook = ReadonlyMap<NodeName, readonly SeenEpoch[]>;
+export function rotate(input: RotationInput): Rotation {
+  const { own } = input;
+  const choices = pairUp(input).map((work): Choice => {
+    const vnis = [...work.peer.vnis].sort((a, b) => a - b);
+    return {
+      work,
+      inbound: chooseInbound(input, work),
+      outbound: vnis.map((vni) => chooseOutbound(input, work, vni)),
+    };
+  });
+  const outbound = choices.flatMap((choice) => choice.outbound);
+  const readyToPublish = own.length > 0 && !choices.some((choice) => choice.inbound.missing);
+  const published = own.findIndex((epoch) => epoch.publishedNs !== undefined);
+  return {
+    rxSas: choices.flatMap((choice) => choice.inbound.sas.map(({ own: _, ...sa }) => sa)),
+    txSas: outbound.flatMap(({ sa }) => (sa === undefined ? [] : [sa])),
+    keptRxSas: choices.flatMap((choice) => choice.inbound.kept),
+    keptTxSas: outbound.flatMap(({ kept }) => (kept === undefined ? [] : [kept])),
+    peers: choices.map((choice) => keyState(own, choice)),
+    laggards:
+      published < 0
+        ? []
+        : choices
+            .filter(({ work }) => work.provenOwn === undefined || work.provenOwn > published)
+            .map(({ work }) => work.peer.node),
+    readyToPublish,
+    announce: announceOf(own, readyToPublish),
+    retirable: retirableOf(own, choices),
+    wish: wishOf(own, choices),
+  };
+}
 
-/** Adds what live nodes announce now; forgets nodes that are not in `live` and epochs past the hard limit. */
-export declare function noteEpochs(
-  book: EpochBook,
-  live: readonly {
-    readonly node: NodeName;
-    readonly epoch: AnnouncedEpoch;
-    readonly olderEpochs?: readonly AnnouncedEpoch[];
-  }[],
-  nowNs: bigint,
-  hardLimitMs: number,
-): EpochBook;
+/** The newest epoch only when it may be known; then every older one, under which we may still send to somebody. */
+function announceOf(own: readonly OwnEpoch[], readyToPublish: boolean): Rotation['announce'] {
+  const first = own.findIndex(
+    (epoch, index) => epoch.publishedNs !== undefined || (index === 0 && readyToPublish),
+  );
+  const [epoch, ...older] =
+    first < 0 ? [] : own.slice(first).map(({ number, publicKey }) => ({ number, publicKey }));
+  return epoch === undefined ? undefined : { epoch, olderEpochs: older.slice(0, MAX_OLDER_EPOCHS) };
+}
+
+function retirableOf(own: readonly OwnEpoch[], choices: readonly Choice[]): number[] {
+  const needed = new Set(
+    choices.flatMap(({ inbound, outbound }) => [
+      ...inbound.sas.map((sa) => sa.own),
+      ...outbound.flatMap(({ pair }) => (pair === undefined ? [] : [pair.own])),
+    ]),
+  );
+  return own.flatMap((epoch, index) =>
+    epoch.supersededNs !== undefined && !needed.has(index) ? [epoch.number] : [],
+  );
+}
+
+/** Only what the newest epoch cannot do calls for another one: else the cure is already on its way. */
+function wishOf(own: readonly OwnEpoch[], choices: readonly Choice[]): EpochWish {
+  if (own.length === 0) return 'first';
+  if (own[0]?.publishedNs === undefined) return 'none';
+  for (const { inbound, outbound } of choices) {
+    if (inbound.trouble !== undefined) return inbound.trouble;
+    if (outbound.some((each) => each.spent)) return 'spent';
+    if (outbound.some((each) => each.ending && each.pair?.own === 0)) return 'packets';
+  }
+  return 'none';
+}
+
+function keyState(own: readonly OwnEpoch[], { work, outbound }: Choice): PeerKeyState {
+  const { peer, provenOwn } = work;
+  const first = outbound[0];
+  const pair = first?.pair;
+  const adopted = first?.kept !== undefined;
+  const ours = pair === undefined ? undefined : own[pair.own]?.number;
+  const theirs = pair === undefined ? undefined : peer.epochs[pair.their]?.number;
+  const common = {
+    node: peer.node,
+    number: peer.number,
+    provenEpoch: provenOwn === undefined ? undefined : own[provenOwn]?.number,
+    txEpochs: ours === undefined || theirs === undefined ? undefined : { ours, theirs },
+    adopted,
+  };
+  if (pair === undefined && !adopted) return { ...common, state: 'no-key', why: whyNoKey(own, first) };
+  if (adopted) return { ...common, state: 'rotating', why: 'still under the keys of a former agent process' };
+  if (provenOwn !== 0) {
+    return { ...common, state: 'rotating', why: `no packet from it yet under our epoch ${own[0]?.number}` };
+  }
+  if (pair?.own === 0 && pair.their === 0) return { ...common, state: 'up', why: '' };
+  return { ...common, state: 'rotating', why: `moving to its epoch ${peer.epochs[0]?.number}` };
+}
+
+function whyNoKey(own: readonly OwnEpoch[], first: Outbound | undefined): string {
+  if (own.every((epoch) => epoch.publishedNs === undefined)) return 'our own epoch is not published yet';
+  if (first?.spent === true) return 'keys of our epoch are spent: a new epoch is needed';
+  return 'no usable pair of epochs';
+}
+
+export type { OwnEpoch, RotationInput };

@@ -1,0 +1,117 @@
+// Under which SA we send to one peer in one VNI (docs/keys.md §4, rules R2 to R5): one that the peer can open for
+// certain whenever there is such a one, and never one whose counter would start again.
+import { mayCarryTx, nsOf } from './epochs';
+import type { Vni } from './ids';
+import type { EpochPair, FoundTxSa, PeerPairs, RotationInput } from './pairs';
+import type { KeptTxSa, TxSa } from './state';
+
+export interface Outbound {
+  readonly vni: Vni;
+  /** Undefined with an adopted SA, or none. */
+  readonly sa: TxSa | undefined;
+  readonly pair: EpochPair | undefined;
+  /** The SA of a former process goes on. */
+  readonly kept: KeptTxSa | undefined;
+  /** No SA can be used without a new epoch of ours. */
+  readonly spent: boolean;
+  /** So near its packet limit that a new epoch of ours is due. */
+  readonly ending: boolean;
+}
+
+/** Share of the packet limit left for rotation to take place in. */
+const RESERVE = 8n;
+
+export function chooseOutbound(input: RotationInput, work: PeerPairs, vni: Vni): Outbound {
+  const found = work.tx.find((sa) => sa.vni === vni);
+  const current = found === undefined ? undefined : pairOf(work, found);
+  const adopted = found !== undefined && current === undefined && !input.installed.has(found.fingerprint);
+  const candidates = candidatesOf(input, work).filter((pair) => !isSpent(input, work, pair, found, vni));
+  const target = candidates[0];
+
+  let stays: boolean;
+  if (work.provenOwn !== undefined && target?.own === work.provenOwn) stays = false;
+  else if (adopted)
+    stays = mayCarryTx(input.startedNs, input.nowNs, input.timing) && !isStale(input, work, target);
+  else stays = current !== undefined && isUsable(input, work, current);
+
+  const pair = stays ? current : target;
+  return {
+    vni,
+    sa: pair === undefined ? undefined : saOf(input, work, pair, vni),
+    pair,
+    kept: stays && adopted ? { vni, peer: work.peer.number, fingerprint: found.fingerprint } : undefined,
+    spent: target === undefined && !stays && input.own.some((epoch) => epoch.publishedNs !== undefined),
+    ending: pair !== undefined && pair === current && isEnding(found),
+  };
+}
+
+/** The pair of epochs that an installed SA came from; undefined when it cannot be derived (any more). */
+function pairOf(work: PeerPairs, found: FoundTxSa): EpochPair | undefined {
+  return work.pairs.find((pair) =>
+    pair.tx.some((sa) => sa.fingerprint === found.fingerprint && sa.vni === found.vni),
+  );
+}
+
+/**
+ * Pairs to send under, best first. Always the peer's newest epoch: its owner installed what it needs before it
+ * announced it (R1). Of ours the newest that the peer has proven (R2); with no proof the oldest that is published,
+ * since whoever knows a newer one was told of it too (R3). Newer ones follow, for when that one is spent.
+ */
+function candidatesOf(input: RotationInput, { pairs, provenOwn }: PeerPairs): readonly EpochPair[] {
+  return pairs
+    .filter(({ own, their }) => {
+      const epoch = input.own[own];
+      if (their !== 0 || epoch === undefined) return false;
+      if (!mayCarryTx(epoch.supersededNs, input.nowNs, input.timing)) return false;
+      return provenOwn === undefined ? epoch.publishedNs !== undefined : own <= provenOwn;
+    })
+    .sort((a, b) => b.own - a.own);
+}
+
+function isUsable({ own, nowNs, timing }: RotationInput, { peer }: PeerPairs, pair: EpochPair): boolean {
+  const ends = [own[pair.own]?.supersededNs, peer.epochs[pair.their]?.supersededNs];
+  return ends.every((supersededNs) => mayCarryTx(supersededNs, nowNs, timing));
+}
+
+/** Installed once by this process and not any more: its counter is lost, and with it the key. */
+function isSpent(
+  { installed }: RotationInput,
+  work: PeerPairs,
+  pair: EpochPair,
+  found: FoundTxSa | undefined,
+  vni: Vni,
+): boolean {
+  const fingerprint = derivedOf(work, pair, vni)?.fingerprint;
+  if (fingerprint === undefined) return true; // nothing derives from a key of low order
+  return installed.has(fingerprint) && fingerprint !== found?.fingerprint;
+}
+
+const derivedOf = (work: PeerPairs, pair: EpochPair, vni: Vni) =>
+  work.pairs
+    .find(({ own, their }) => own === pair.own && their === pair.their)
+    ?.tx.find((sa) => sa.vni === vni);
+
+function saOf({ packetLimit }: RotationInput, work: PeerPairs, pair: EpochPair, vni: Vni): TxSa | undefined {
+  const derived = derivedOf(work, pair, vni);
+  if (derived === undefined) return undefined;
+  const { key, salt, spi } = derived;
+  return { key, salt, spi, vni, peer: work.peer.number, limit: packetLimit };
+}
+
+/**
+ * Both ends restarted: each holds an adopted SA that works and waits for the other's proof. The one timer of
+ * rotation, for the one case without another way out; it is long against the delay of any record.
+ */
+function isStale(
+  { own, nowNs, timing }: RotationInput,
+  { peer }: PeerPairs,
+  target: EpochPair | undefined,
+): boolean {
+  const publishedNs = target === undefined ? undefined : own[target.own]?.publishedNs;
+  const seenNs = peer.epochs[0]?.firstSeenNs;
+  if (publishedNs === undefined || seenNs === undefined) return false;
+  return [publishedNs, seenNs].every((sinceNs) => nowNs - sinceNs >= nsOf(timing.stalemateMs));
+}
+
+const isEnding = (found: FoundTxSa | undefined): boolean =>
+  found !== undefined && found.sequence >= found.limit - found.limit / RESERVE;

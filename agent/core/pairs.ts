@@ -1,0 +1,132 @@
+// Every pair of an epoch of ours and an epoch of one peer, with the SAs that follow from it, matched to what the
+// data plane holds. Owns matching and proof; what shall be installed is inbound.ts' and outbound.ts' to choose.
+import type { OwnEpoch, RotationTiming, SeenEpoch } from './epochs';
+import type { IpAddress, NodeName, PeerNumber, Spi, Vni } from './ids';
+import type { DerivedSa } from './keyschedule';
+import type { SharedSecrets } from './secrets';
+
+export interface RotationPeer {
+  readonly node: NodeName;
+  readonly number: PeerNumber;
+  /** Outer address it sends from, towards us. */
+  readonly source: IpAddress;
+  /** VNIs that both have, at least one; the same set on both sides. */
+  readonly vnis: readonly Vni[];
+  /** Newest first, at least one. */
+  readonly epochs: readonly SeenEpoch[];
+}
+
+/** ports.ts InstalledTxSa fits in. */
+export interface FoundTxSa {
+  readonly vni: Vni;
+  readonly peer: PeerNumber;
+  readonly fingerprint: string;
+  readonly sequence: bigint;
+  readonly limit: bigint;
+}
+
+/** ports.ts InstalledRxSa fits in. */
+export interface FoundRxSa {
+  readonly vni: Vni;
+  readonly peer: PeerNumber;
+  readonly spi: Spi;
+  readonly source: IpAddress;
+  readonly fingerprint: string;
+  readonly packets: bigint;
+  readonly lastOpenedNs: bigint;
+}
+
+export interface RotationInput {
+  readonly node: NodeName;
+  readonly nowNs: bigint;
+  /** When this process began: the age of what it adopted. */
+  readonly startedNs: bigint;
+  /** Newest first. */
+  readonly own: readonly OwnEpoch[];
+  readonly peers: readonly RotationPeer[];
+  readonly rx: readonly FoundRxSa[];
+  readonly tx: readonly FoundTxSa[];
+  /**
+   * Fingerprints of all SAs this process ever installed. One that is not installed any more is spent: installed
+   * again, its counter (tx) or replay window (rx) would start again.
+   */
+  readonly installed: ReadonlySet<string>;
+  readonly packetLimit: bigint;
+  readonly timing: RotationTiming;
+  readonly secrets: SharedSecrets;
+}
+
+/** Indexes into `own` and `peer.epochs`: 0 is the newest. */
+export interface EpochPair {
+  readonly own: number;
+  readonly their: number;
+}
+
+export interface PairSas extends EpochPair {
+  readonly rx: readonly DerivedSa[];
+  readonly tx: readonly DerivedSa[];
+}
+
+/** One peer with all that bears on its keys. */
+export interface PeerPairs {
+  readonly peer: RotationPeer;
+  readonly pairs: readonly PairSas[];
+  readonly rx: readonly FoundRxSa[];
+  readonly tx: readonly FoundTxSa[];
+  /** The newest epoch of ours that the peer has proven to know: it sent a packet under it. */
+  readonly provenOwn: number | undefined;
+  /** The newest epoch of the peer under which it has sent. */
+  readonly provenTheir: number | undefined;
+}
+
+/** Pairs of every peer, in order of node name. */
+export function pairUp(input: RotationInput): PeerPairs[] {
+  const rx = byPeer(input.rx);
+  const tx = byPeer(input.tx);
+  return [...input.peers]
+    .sort((a, b) => (a.node < b.node ? -1 : 1))
+    .map((peer) => pairUpOne(input, peer, rx.get(peer.number) ?? [], tx.get(peer.number) ?? []));
+}
+
+function byPeer<T extends { readonly peer: PeerNumber }>(sas: readonly T[]): Map<PeerNumber, T[]> {
+  const groups = new Map<PeerNumber, T[]>();
+  for (const sa of sas) {
+    const group = groups.get(sa.peer);
+    if (group === undefined) groups.set(sa.peer, [sa]);
+    else group.push(sa);
+  }
+  return groups;
+}
+
+function pairUpOne(
+  { node, own, secrets }: RotationInput,
+  peer: RotationPeer,
+  rx: readonly FoundRxSa[],
+  tx: readonly FoundTxSa[],
+): PeerPairs {
+  const pairs = own.flatMap((ownEpoch, ownIndex) =>
+    peer.epochs.map((theirEpoch, theirIndex): PairSas => {
+      const ours = { node, epoch: ownEpoch };
+      const theirs = { node: peer.node, epoch: theirEpoch };
+      return {
+        own: ownIndex,
+        their: theirIndex,
+        rx: secrets.rx(ours, theirs, peer.vnis),
+        tx: secrets.tx(ours, theirs, peer.vnis),
+      };
+    }),
+  );
+  const opened = new Set(rx.filter((sa) => sa.packets > 0n).map((sa) => sa.fingerprint));
+  const proven = pairs.filter((pair) => pair.rx.some((sa) => opened.has(sa.fingerprint)));
+  return {
+    peer,
+    pairs,
+    rx,
+    tx,
+    provenOwn: newest(proven.map((pair) => pair.own)),
+    provenTheir: newest(proven.map((pair) => pair.their)),
+  };
+}
+
+const newest = (indexes: readonly number[]): number | undefined =>
+  indexes.length === 0 ? undefined : Math.min(...indexes);
