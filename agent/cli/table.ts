@@ -32,13 +32,14 @@ export const left = (title: string): Column => ({ title, align: 'left' });
 export const right = (title: string): Column => ({ title, align: 'right' });
 
 /**
- * Lines with the titles first. The last column, if it aligns left, is cut so that a line keeps to WIDTH where that
+ * Lines with the titles first. The last column, if it aligns left, is cut so that a line keeps to `width` where that
  * leaves it readable.
  */
 export function table(
   columns: readonly Column[],
   rows: readonly (readonly Cell[])[],
   colour: boolean,
+  width = WIDTH,
 ): string[] {
   const titles = columns.map(({ title }) => cell(title, 'dim'));
   const all = [titles, ...rows].map((row) => row.map(({ text, tone }) => ({ text: oneLine(text), tone })));
