@@ -1,0 +1,282 @@
+// Packet stories of the programs around the cipher: who may send what to whom, in both directions.
+import { ethernet, packet, tcp, tcpChecksum, udp, vxlan } from './frames';
+import { DROPPED, PASS, REDIRECTED, World } from './world';
+
+const POD = '10.1.0.2';
+const REMOTE = '10.2.0.2';
+const NODE_A = '192.0.2.1';
+const NODE_B = '192.0.2.2';
+const WORLD = '198.51.100.1';
+const POD6 = 'fd01::2';
+const REMOTE6 = 'fd02::2';
+const LO = 1;
+
+let world: World;
+beforeAll(() => {
+  world = new World(
+    'bpf/steer',
+    'bpf/encap',
+    'bpf/gate',
+    'bpf/admit',
+    'bpf/guard',
+    'bpf/deliver',
+    'test/bpf/stamped',
+    'test/bpf/opened',
+  );
+  world.configure();
+  for (const vni of [42, 43]) {
+    world.own(vni, '10.1.0.0/24', 0);
+    world.own(vni, '10.2.0.0/24', 7);
+    world.own(vni, '10.3.0.0/24', 8);
+    world.own(vni, '10.0.0.0/8', 0xffffffff);
+    world.own(vni, 'fd01::/64', 0);
+    world.own(vni, 'fd02::/64', 7);
+    world.own(vni, '192.0.2.1/32', 0, true);
+    world.own(vni, '192.0.2.2/32', 7, true);
+  }
+  world.peer(7, NODE_B, NODE_A);
+  world.peer(8, '192.0.2.3', NODE_A);
+  world.pod(LO, 42, POD, POD6);
+});
+afterAll(() => world.close());
+beforeEach(() => world.drops());
+
+const clear = (from: string, to: string): Buffer => ethernet(packet(from, to, udp(1, 2, Buffer.from('x'))));
+
+type Case = [name: string, frame: Buffer, verdict: number, drops: string[]];
+
+describe('steer, on what a pod sends', () => {
+  const table: Case[] = [
+    ['to a remote pod', clear(POD, REMOTE), REDIRECTED, []],
+    ['to a remote pod, IPv6', clear(POD6, REMOTE6), REDIRECTED, []],
+    ['to a peer node', clear(POD, NODE_B), REDIRECTED, []],
+    ['to the own node', clear(POD, NODE_A), PASS, []],
+    ['to a local pod', clear(POD, '10.1.0.3'), PASS, []],
+    ['to the world', clear(POD, WORLD), PASS, []],
+    ['to a protected range without a peer', clear(POD, '10.9.0.1'), DROPPED, ['egress:no_peer']],
+    ['from another local pod’s address', clear('10.1.0.3', REMOTE), DROPPED, ['egress:spoofed_source']],
+    [
+      'from a remote pod’s address, to a local pod',
+      clear(REMOTE, '10.1.0.3'),
+      DROPPED,
+      ['egress:spoofed_source'],
+    ],
+    ['from a remote pod’s address, to the world', clear(REMOTE, WORLD), DROPPED, ['egress:spoofed_source']],
+    ['from a stranger’s address, to a remote pod', clear(WORLD, REMOTE), DROPPED, ['egress:spoofed_source']],
+    ['from a stranger’s address, to the world', clear(WORLD, '203.0.113.1'), PASS, []],
+    ['ARP', ethernet(Buffer.alloc(46), 0x0806), PASS, []],
+    ['a probe', ethernet(Buffer.alloc(60), 0x88b5), PASS, []],
+    [
+      'a first fragment',
+      ethernet(packet(POD, REMOTE, Buffer.alloc(64), { fragment: 0x2000 })),
+      REDIRECTED,
+      [],
+    ],
+    [
+      'a later fragment',
+      ethernet(packet(POD, REMOTE, Buffer.alloc(64), { fragment: 0x0008 })),
+      REDIRECTED,
+      [],
+    ],
+    [
+      'IP options',
+      ethernet(packet(POD, REMOTE, udp(1, 2, Buffer.alloc(9)), { options: Buffer.alloc(8, 1) })),
+      REDIRECTED,
+      [],
+    ],
+    ['an IPv4 header of 16 bytes', broken(clear(POD, REMOTE), 14, 0x44), DROPPED, ['egress:malformed']],
+    ['version 5', broken(clear(POD, REMOTE), 14, 0x55), DROPPED, ['egress:malformed']],
+  ];
+  test.each(table)('%s', (_name, frame, verdict, drops) => {
+    expect([world.tc('steer', frame).retval, world.drops()]).toEqual([verdict, drops]);
+  });
+
+  test('a device that is nobody’s pod passes nothing', () => {
+    const other = new World('bpf/steer');
+    try {
+      expect(other.tc('steer', clear(POD, REMOTE)).retval).toBe(DROPPED);
+      expect(other.drops()).toEqual(['egress:not_configured']);
+      other.configure();
+      expect(other.tc('steer', clear(POD, REMOTE)).retval).toBe(DROPPED);
+      other.configure({ abi: 2 });
+      expect(other.tc('steer', clear(POD, REMOTE)).retval).toBe(DROPPED);
+      expect(other.drops()).toEqual(['egress:not_configured', 'egress:not_configured']);
+    } finally {
+      other.close();
+    }
+  });
+});
+
+describe('TCP’s segment size', () => {
+  const SYN = 0x02;
+  const mss = (value: number): Buffer => Buffer.from([2, 4, value >> 8, value & 255]);
+  // #, options, option bytes afterwards
+  const table: [number, Buffer, Buffer, number?][] = [
+    [1, mss(1460), mss(1368)],
+    [2, mss(1368), mss(1368)],
+    [3, mss(1369), mss(1368)],
+    [4, mss(536), mss(536)],
+    [5, mss(65535), mss(1368)],
+    [6, Buffer.concat([Buffer.from([1]), mss(1460)]), Buffer.concat([Buffer.from([1]), mss(1368)])], // odd offset
+    [7, Buffer.concat([Buffer.from([1, 1]), mss(1460)]), Buffer.concat([Buffer.from([1, 1]), mss(1368)])],
+    [8, Buffer.concat([Buffer.from([4, 2]), mss(1460)]), Buffer.concat([Buffer.from([4, 2]), mss(1368)])],
+    [
+      9,
+      Buffer.concat([Buffer.from([3, 3, 7]), mss(1460)]),
+      Buffer.concat([Buffer.from([3, 3, 7]), mss(1368)]),
+    ],
+    [10, Buffer.concat([Buffer.from([0]), mss(1460)]), Buffer.concat([Buffer.from([0]), mss(1460)])], // ended
+    [11, Buffer.concat([Buffer.from([8, 0]), mss(1460)]), Buffer.concat([Buffer.from([8, 0]), mss(1460)])], // length 0
+    [12, Buffer.concat([Buffer.alloc(36, 1), mss(1460)]), Buffer.concat([Buffer.alloc(36, 1), mss(1368)])], // last place
+    [
+      13,
+      Buffer.from([8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 2, 4]),
+      Buffer.from([8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 2, 4]),
+    ], // cut
+    [14, mss(1460), mss(1460), 0x10], // not a SYN
+  ];
+  test.each(table)('%i', (_i, options, after, flags) => {
+    const result = world.tc(
+      'steer',
+      ethernet(packet(POD, REMOTE, tcp(POD, REMOTE, flags ?? SYN, options), { protocol: 6 })),
+    );
+    expect(result.retval).toBe(REDIRECTED);
+    const segment = result.dataOut.subarray(34);
+    expect(segment.subarray(20, 20 + after.length)).toEqual(after);
+    expect(tcpChecksum(POD, REMOTE, segment)).toBe(0);
+  });
+
+  test('IPv6 takes 20 bytes more', () => {
+    const frame = ethernet(packet(POD6, REMOTE6, tcp(POD6, REMOTE6, SYN, mss(1460)), { protocol: 6 }));
+    const segment = world.tc('steer', frame).dataOut.subarray(54);
+    expect(segment.readUInt16BE(22)).toBe(1348);
+    expect(tcpChecksum(POD6, REMOTE6, segment)).toBe(0);
+  });
+});
+
+describe('encap, on what the host sends into the VXLAN device', () => {
+  const probe = (peer: number, reply = 0, version = 1): Buffer => {
+    const frame = ethernet(Buffer.alloc(60), 0x88b5);
+    frame.writeUInt8(version, 14);
+    frame.writeUInt8(reply, 15);
+    frame.writeUInt32LE(peer, 16);
+    return frame;
+  };
+  const table: Case[] = [
+    ['node to remote pod', clear(NODE_A, REMOTE), PASS, []],
+    ['pod through the stack (DNAT)', clear(POD, REMOTE), PASS, []],
+    ['to a local pod', clear(NODE_A, POD), DROPPED, ['egress:no_peer']],
+    ['to the world', clear(NODE_A, WORLD), DROPPED, ['egress:no_peer']],
+    ['to a range without a peer', clear(NODE_A, '10.9.0.1'), DROPPED, ['egress:no_peer']],
+    ['from a stranger', clear(WORLD, REMOTE), DROPPED, ['egress:spoofed_source@7']],
+    ['from another peer', clear('10.3.0.2', REMOTE), DROPPED, ['egress:spoofed_source@7']],
+    ['ARP', ethernet(Buffer.alloc(46), 0x0806), DROPPED, ['egress:inner_protocol']],
+    ['a probe', probe(7), PASS, []],
+    ['a probe to nobody', probe(9), DROPPED, ['egress:no_peer@9']],
+    ['a probe’s reply made by a process', probe(7, 1), DROPPED, ['egress:malformed']],
+    ['a probe of another version', probe(7, 0, 2), DROPPED, ['egress:malformed']],
+  ];
+  test.each(table)('%s', (_name, frame, verdict, drops) => {
+    expect([world.tc('encap', frame).retval, world.drops()]).toEqual([verdict, drops]);
+  });
+});
+
+describe('deliver, on what a peer’s key opened', () => {
+  const table: [string, Buffer, number, number, number, string[]][] = [
+    ['remote pod to local pod', clear(REMOTE, POD), 42, 7, REDIRECTED, []],
+    ['remote pod to local pod, IPv6', clear(REMOTE6, POD6), 42, 7, REDIRECTED, []],
+    ['peer node to local pod', clear(NODE_B, POD), 42, 7, REDIRECTED, []],
+    ['remote pod to this node', clear(REMOTE, NODE_A), 42, 7, REDIRECTED, []],
+    ['another peer’s pod', clear('10.3.0.2', POD), 42, 7, DROPPED, ['ingress:inner_source@7']],
+    ['another peer’s key', clear(REMOTE, POD), 42, 8, DROPPED, ['ingress:inner_source@8']],
+    ['our own pod', clear('10.1.0.3', POD), 42, 7, DROPPED, ['ingress:inner_source@7']],
+    ['this node', clear(NODE_A, POD), 42, 7, DROPPED, ['ingress:inner_source@7']],
+    ['a stranger', clear(WORLD, POD), 42, 7, DROPPED, ['ingress:inner_source@7']],
+    ['a range without a peer', clear('10.9.0.1', POD), 42, 7, DROPPED, ['ingress:inner_source@7']],
+    ['a VNI without members', clear(REMOTE, POD), 44, 7, DROPPED, ['ingress:inner_source@7']],
+    ['to the world', clear(REMOTE, WORLD), 42, 7, DROPPED, ['ingress:inner_destination@7']],
+    ['to a third node’s pod', clear(REMOTE, '10.3.0.2'), 42, 7, DROPPED, ['ingress:inner_destination@7']],
+    ['to everybody', clear(REMOTE, '255.255.255.255'), 42, 7, DROPPED, ['ingress:inner_destination@7']],
+    ['another VNI, no such pod', clear(REMOTE, POD), 43, 7, DROPPED, ['ingress:inner_destination@7']],
+    ['ARP', ethernet(Buffer.alloc(46), 0x0806), 42, 7, DROPPED, ['ingress:inner_protocol@7']],
+    ['VLAN-tagged', ethernet(Buffer.alloc(46), 0x8100), 42, 7, DROPPED, ['ingress:inner_protocol@7']],
+    ['a broken header', broken(clear(REMOTE, POD), 14, 0x41), 42, 7, DROPPED, ['ingress:malformed@7']],
+  ];
+  test.each(table)('%s', (_name, frame, vni, peer, verdict, drops) => {
+    expect([world.tc('deliver_opened', frame, { cb: [vni, peer] }).retval, world.drops()]).toEqual([
+      verdict,
+      drops,
+    ]);
+  });
+
+  test('a probe’s request goes back as it came, a reply ends here', () => {
+    const frame = ethernet(Buffer.alloc(1408), 0x88b5);
+    frame.writeUInt8(1, 14);
+    frame.writeBigUInt64LE(99n, 20);
+    const answer = world.tc('deliver_opened', frame, { cb: [42, 7] });
+    expect([answer.retval, answer.dataOut.length, answer.dataOut.readUInt8(15)]).toEqual([
+      REDIRECTED,
+      frame.length,
+      1,
+    ]);
+    expect(answer.dataOut.subarray(16)).toEqual(frame.subarray(16));
+    frame.writeUInt8(1, 15);
+    expect(world.tc('deliver_opened', frame, { cb: [42, 7] }).retval).toBe(DROPPED);
+    expect(world.drops()).toEqual([]);
+  });
+});
+
+describe('what arrives in clear', () => {
+  const naked = ['ingress:naked_inner'];
+  const table: [string, Buffer, [wire: string[], other: string[], pod: string[]]][] = [
+    ['remote pod to local pod', clear(REMOTE, POD), [naked, naked, naked]],
+    ['remote pod to this node', clear(REMOTE, NODE_A), [naked, naked, naked]],
+    ['a range without a peer', clear('10.9.0.1', POD), [naked, naked, naked]],
+    ['peer node to local pod', clear(NODE_B, POD), [naked, naked, naked]],
+    ['peer node to this node', clear(NODE_B, NODE_A), [[], [], naked]],
+    ['a local pod’s address', clear('10.1.0.3', POD), [naked, [], []]],
+    ['the world to local pod', clear(WORLD, POD), [[], [], []]],
+    ['IPv6, remote pod', clear(REMOTE6, POD6), [naked, naked, naked]],
+    ['ARP', ethernet(Buffer.alloc(46), 0x0806), [[], [], []]],
+  ];
+  test.each(table)('%s', (_name, frame, expected) => {
+    const seen = ['deliver', 'guard', 'gate'].map((program) => {
+      const { retval } = world.tc(program, frame);
+      const drops = world.drops();
+      expect(retval).toBe(drops.length > 0 ? DROPPED : PASS);
+      return drops;
+    });
+    expect(seen).toEqual(expected);
+  });
+
+  test('the gate lets in what deliver approved', () => {
+    expect([world.tc('gate_opened', clear(REMOTE, POD)).retval, world.drops()]).toEqual([PASS, []]);
+  });
+
+  test('the VXLAN device takes nothing that deliver did not put there', () => {
+    expect([world.tc('admit', clear(REMOTE, POD)).retval, world.drops()]).toEqual([
+      DROPPED,
+      ['ingress:no_cookie'],
+    ]);
+  });
+
+  test('VXLAN in clear from the wire', () => {
+    const opener = new World('bpf/open');
+    try {
+      opener.configure();
+      const frame = ethernet(packet(NODE_B, NODE_A, udp(1, 14789, vxlan(42, clear(REMOTE, POD)))));
+      expect([opener.xdp('open_xdp', frame).retval, opener.drops()]).toEqual([1, ['ingress:forged_vxlan']]);
+      expect([opener.tc('open_tc', frame).retval, opener.drops()]).toEqual([
+        DROPPED,
+        ['ingress:forged_vxlan'],
+      ]);
+    } finally {
+      opener.close();
+    }
+  });
+});
+
+function broken(frame: Buffer, at: number, value: number): Buffer {
+  frame.writeUInt8(value, at);
+  return frame;
+}
