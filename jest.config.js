@@ -1,5 +1,5 @@
 /** Unit and integration tests; `scripts/test` chooses the tiers. */
-const esmOnly = ['jose'];
+const esmOnly = ['cookie', 'jose'];
 module.exports = {
   testEnvironment: 'node',
   roots: ['<rootDir>/test'],

@@ -1,0 +1,149 @@
+// A status in which every field holds something, as the API and the commands show it. Built from the types alone:
+// a field that is added there must be added here to compile.
+import type { AgentView, AttachRequest, PeerStatus, PodStatus, Status } from '../../agent/control/status';
+
+export const NOW_MS = Date.UTC(2026, 0, 2, 3, 4, 5);
+
+export function samplePeer(changes: Partial<PeerStatus> = {}): PeerStatus {
+  return {
+    node: 'node2',
+    number: 1,
+    state: 'up',
+    rotating: false,
+    why: '',
+    sinceMs: NOW_MS - 600_000,
+    remedy: '',
+    epochs: { ours: [4, 3], theirs: [7], txSpi: '0x1a2b3c4d', rxSpis: ['0x00001001', '0x00001002'] },
+    lastOpenedAgeMs: 1200,
+    rttMs: 0.21,
+    loss: 0,
+    sealed: { packets: 12_345, bytes: 1_234_567 },
+    opened: { packets: 250_000, bytes: 7_654_321 },
+    dropsByReason: [],
+    saPacketsRemaining: 1_099_511_000_000,
+    certificateNotAfterMs: NOW_MS + 20 * 86_400_000,
+    leaseNotAfterMs: NOW_MS + 3_600_000,
+    vtep: '192.0.2.2',
+    prefixes: ['10.244.2.0/24'],
+    agentVersion: '0.1.0',
+    ...changes,
+  };
+}
+
+export function samplePod(changes: Partial<PodStatus> = {}): PodStatus {
+  return {
+    id: '4:4026532001',
+    name: 'pod1-1',
+    namespace: 'default',
+    vni: 1,
+    netnsPath: '/run/netns/pod1-1',
+    hostDevice: 'pod1-1',
+    addresses: ['10.244.1.2'],
+    mtuBytes: 1408,
+    ready: true,
+    why: '',
+    ...changes,
+  };
+}
+
+/** Nothing is wrong. */
+export function sampleStatus(changes: Partial<Status> = {}): Status {
+  return {
+    node: {
+      name: 'node1',
+      version: '0.1.0',
+      bootId: '00112233445566778899aabbccddeeff',
+      uptimeMs: 7_980_000,
+      epoch: {
+        number: 4,
+        publicKeyFingerprint: 'a1b2c3d4e5f60718',
+        createdMs: NOW_MS - 60_000,
+        published: true,
+        retiring: [3],
+      },
+      vteps: ['192.0.2.1'],
+      vni: 1,
+      mtuBytes: 1408,
+      underlay: [{ device: 'eth0', ifindex: 2, mtuBytes: 1500 }],
+      overlayDevice: 'vxseal0',
+      prefixes: [{ vni: 1, prefixes: ['10.244.1.0/24'] }],
+      certificateNotAfterMs: NOW_MS + 20 * 86_400_000,
+    },
+    readiness: { ready: true, blockers: [] },
+    bus: {
+      type: 'directory',
+      connected: true,
+      inSync: true,
+      lastSeenMs: NOW_MS - 2000,
+      stalenessMs: 2000,
+      error: '',
+      acceptedRecords: 9,
+      refusedRecords: [{ reason: 'bad-signature', count: 2 }],
+    },
+    peers: [samplePeer()],
+    pods: [samplePod()],
+    sas: [
+      {
+        direction: 'tx',
+        node: 'node2',
+        vni: 1,
+        spi: '0x1a2b3c4d',
+        fingerprint: '0011223344556677',
+        sequence: 12_345,
+        packets: 1_099_511_000_000,
+        lastOpenedAgeMs: -1,
+      },
+    ],
+    drops: [
+      { node: 'node2', reason: 'replay', direction: 'ingress', packets: 3, bytes: 420 },
+      { node: '', reason: 'no_key', direction: 'egress', packets: 0, bytes: 0 },
+    ],
+    hooks: [{ program: 'seal', device: 'eth0', ifindex: 2, mode: 'tcx' }],
+    maps: [{ map: 'peers', entries: 1, capacity: 16_384 }],
+    problems: [],
+    ...changes,
+  };
+}
+
+/** Answers with `status` and keeps what it was asked to do. */
+export class FakeAgent implements AgentView {
+  readonly attached: AttachRequest[] = [];
+  readonly detached: string[] = [];
+  rotations = 0;
+  /** Thrown by the next change. */
+  failure: Error | undefined;
+
+  constructor(public current: Status = sampleStatus()) {}
+
+  status(): Status {
+    return this.current;
+  }
+
+  readiness(): Status['readiness'] {
+    return this.current.readiness;
+  }
+
+  async attachPod(request: AttachRequest): Promise<PodStatus> {
+    this.throwFailure();
+    this.attached.push(request);
+    return samplePod({ name: request.name, namespace: request.namespace, netnsPath: request.netnsPath });
+  }
+
+  async detachPod(id: string): Promise<boolean> {
+    this.throwFailure();
+    this.detached.push(id);
+    return this.current.pods.some((pod) => pod.id === id);
+  }
+
+  async rotate(): Promise<{ readonly epoch: number }> {
+    this.throwFailure();
+    this.rotations += 1;
+    return { epoch: this.current.node.epoch.number + this.rotations };
+  }
+
+  private throwFailure(): void {
+    const { failure } = this;
+    this.failure = undefined;
+    if (failure !== undefined) throw failure;
+  }
+}
