@@ -6,7 +6,7 @@
 import { readFile } from 'node:fs/promises';
 import { box } from 'tweetnacl';
 import { MAX_OLDER_EPOCHS } from '../core/announcement';
-import type { OwnEpoch } from '../core/rotation';
+import type { OwnEpoch } from '../core/epochs';
 import { VxsealError } from '../errors';
 import { writeWhole } from '../files';
 import type { Clock } from '../ports';

@@ -1,22 +1,14 @@
-// Which devices carry the tunnel, under which of our addresses, and what inner MTU follows. Pure: looks at links and
-// addresses that were read, changes nothing.
+// Which devices carry the tunnel, and under which of our addresses. Pure: looks at links and addresses that were
+// read, changes nothing. What MTU follows is core/desired.ts'.
 import { type AddressFamily, addressFamily } from '../core/bytes';
 import type { IpAddress } from '../core/ids';
-import { innerMtuBytes } from '../core/mtu';
 import { accept, type Result, refuse } from '../core/result';
 import type { AddressInfo, LinkInfo } from '../ports';
-
-/** IPv6 needs links of 1280 bytes (RFC 8200 §5); below it an overlay would break dual-stack pods. */
-const LEAST_INNER_MTU_BYTES = 1280;
 
 export interface Underlay {
   /** Ours, at most one of each family, IPv4 first. */
   readonly vteps: readonly IpAddress[];
   readonly devices: readonly LinkInfo[];
-  /** Least of the devices. */
-  readonly underlayMtuBytes: number;
-  /** Inner IP packet. */
-  readonly mtuBytes: number;
 }
 
 export interface UnderlaySettings {
@@ -24,16 +16,13 @@ export interface UnderlaySettings {
   readonly devices: readonly string[];
   /** Empty: the granted ones that are configured here. */
   readonly vteps: readonly IpAddress[];
-  /** 0: computed. */
-  readonly mtuBytes: number;
 }
 
-export type UnderlayReason = 'no-vtep' | 'no-device' | 'bad-mtu';
+export type UnderlayReason = 'no-vtep' | 'no-device';
 
 export const underlayRemedies: Readonly<Record<UnderlayReason, string>> = {
   'no-vtep': 'configure the address on a device, or issue the certificate for an address that is there',
   'no-device': 'bring the device up, or correct underlay.devices',
-  'bad-mtu': 'raise the MTU of the underlay device, or lower overlay.mtuBytes',
 };
 
 /** @param granted VTEPs of our certificate: peers refuse a record that names another. */
@@ -47,22 +36,7 @@ export function findUnderlay(
   if (!vteps.ok) return vteps;
   const devices = ownDevices(settings.devices, vteps.value, links, addresses);
   if (!devices.ok) return devices;
-  const underlayMtuBytes = Math.min(...devices.value.map((link) => link.mtuBytes));
-  const fitting = Math.min(
-    ...vteps.value.map((vtep) => innerMtuBytes(underlayMtuBytes, addressFamily(vtep))),
-  );
-  const mtuBytes = settings.mtuBytes === 0 ? fitting : settings.mtuBytes;
-  if (mtuBytes > fitting)
-    return refuse(
-      'bad-mtu',
-      `overlay MTU ${mtuBytes}: at most ${fitting} fits an underlay of ${underlayMtuBytes}`,
-    );
-  if (mtuBytes < LEAST_INNER_MTU_BYTES)
-    return refuse(
-      'bad-mtu',
-      `overlay MTU ${mtuBytes} (underlay ${underlayMtuBytes}) is below ${LEAST_INNER_MTU_BYTES}`,
-    );
-  return accept({ vteps: vteps.value, devices: devices.value, underlayMtuBytes, mtuBytes });
+  return accept({ vteps: vteps.value, devices: devices.value });
 }
 
 function ownVteps(

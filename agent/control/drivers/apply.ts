@@ -1,0 +1,127 @@
+// Does the steps of a plan, each on its own: one that fails is told and the others go on. It decides nothing but
+// this: traffic is not led into the tunnel (keys, routes) in a pass that left a guard of the tunnel missing.
+import type { Step } from '../../core/plan';
+import type { ProgramName } from '../../core/state';
+import { KernelError } from '../../errors';
+import type { Datapath, Netlink } from '../../ports';
+
+export interface Applied {
+  /** Objects of the steps that failed, with what was thrown. */
+  readonly failed: ReadonlyMap<string, unknown>;
+  readonly done: number;
+  /** The device is new or was changed: hooks on it can be planned only now. */
+  readonly deviceChanged: boolean;
+  /** Fingerprints of SAs written. */
+  readonly installed: readonly string[];
+}
+
+/** Without these on their devices packets could leave in clear. */
+const EGRESS_GUARDS: ReadonlySet<ProgramName> = new Set(['encap', 'seal']);
+
+interface Progress {
+  vxlanIfindex: number | undefined;
+  deviceChanged: boolean;
+  guarded: boolean;
+  readonly installed: string[];
+}
+
+/** @param vxlanIfindex of the device as observed; undefined when it is not there yet */
+export async function applySteps(
+  steps: readonly Step[],
+  netlink: Netlink,
+  datapath: Datapath,
+  vxlanIfindex: number | undefined,
+): Promise<Applied> {
+  const failed = new Map<string, unknown>();
+  const progress: Progress = { vxlanIfindex, deviceChanged: false, guarded: true, installed: [] };
+  let done = 0;
+  for (const step of steps) {
+    if (leadsIntoTunnel(step) && (!progress.guarded || progress.deviceChanged)) continue;
+    try {
+      await applyStep(step, netlink, datapath, progress);
+      done += 1;
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      failed.set(step.object, error);
+      if (step.do === 'ensure-vxlan' || (step.do === 'attach' && EGRESS_GUARDS.has(step.hook.program)))
+        progress.guarded = false;
+    }
+  }
+  return { failed, done, deviceChanged: progress.deviceChanged, installed: progress.installed };
+}
+
+const leadsIntoTunnel = (step: Step): boolean => step.do === 'put-tx' || step.do === 'put-route';
+
+async function applyStep(
+  step: Step,
+  netlink: Netlink,
+  datapath: Datapath,
+  progress: Progress,
+): Promise<void> {
+  switch (step.do) {
+    case 'ensure-vxlan': {
+      const link = await netlink.ensureVxlan(step.vxlan);
+      progress.deviceChanged ||= link.ifindex !== progress.vxlanIfindex;
+      progress.vxlanIfindex = link.ifindex;
+      return;
+    }
+    case 'put-settings':
+      // Without a device there is nothing to name in the settings; the failure of its creation is told already.
+      if (progress.vxlanIfindex !== undefined) datapath.configure(step.settings, progress.vxlanIfindex);
+      return;
+    case 'put-rx':
+      datapath.sas.putRx(step.sa);
+      progress.installed.push(step.fingerprint);
+      return;
+    case 'put-tx':
+      datapath.sas.putTx(step.sa);
+      progress.installed.push(step.fingerprint);
+      return;
+    case 'put-route':
+      return netlink.putRoute(step.route);
+    case 'remove-route':
+      return netlink.removeRoute(step.route);
+    default:
+      applyToTables(step, datapath);
+  }
+}
+
+type TableStep = Exclude<
+  Step,
+  { readonly do: 'ensure-vxlan' | 'put-settings' | 'put-rx' | 'put-tx' | 'put-route' | 'remove-route' }
+>;
+
+function applyToTables(step: TableStep, datapath: Datapath): void {
+  switch (step.do) {
+    case 'put-peer':
+      datapath.peers.put(step.peer);
+      return;
+    case 'put-overlay':
+      datapath.overlay.put(step.entry);
+      return;
+    case 'put-pod':
+      datapath.pods.put(step.pod);
+      return;
+    case 'attach':
+      datapath.attach(step.hook);
+      return;
+    case 'remove-tx':
+      datapath.sas.removeTx(step.vni, step.peer);
+      return;
+    case 'detach':
+      datapath.detach(step.hook);
+      return;
+    case 'remove-pod':
+      datapath.pods.remove(step.pod);
+      return;
+    case 'remove-overlay':
+      datapath.overlay.remove(step.entry);
+      return;
+    case 'remove-peer':
+      datapath.peers.remove(step.peer);
+      return;
+    case 'remove-rx':
+      datapath.sas.removeRx(step.spi, step.source);
+      return;
+  }
+}

@@ -1,0 +1,54 @@
+// What is there: one reading of the kernel's and the data plane's state, in the shape plan() compares. Changes
+// nothing. Throws KernelError when something cannot be read: nothing may be decided on half a picture.
+import type { ActualState, ActualVxlan } from '../../core/plan';
+import type {
+  AddressInfo,
+  AttachedHook,
+  Datapath,
+  InstalledRxSa,
+  InstalledTxSa,
+  LinkInfo,
+  Netlink,
+} from '../../ports';
+
+export interface Observation extends ActualState {
+  readonly links: readonly LinkInfo[];
+  readonly addresses: readonly AddressInfo[];
+  readonly hooks: readonly AttachedHook[];
+  readonly rxSas: readonly InstalledRxSa[];
+  readonly txSas: readonly InstalledTxSa[];
+}
+
+/** @param device name of the VXLAN device */
+export async function observe(netlink: Netlink, datapath: Datapath, device: string): Promise<Observation> {
+  const links = await netlink.links();
+  return {
+    links,
+    addresses: await netlink.addresses(),
+    routes: await netlink.ownRoutes(),
+    vxlan: actualVxlan(links, device),
+    settings: datapath.settings(),
+    peers: datapath.peers.list(),
+    overlay: datapath.overlay.list(),
+    pods: datapath.pods.list(),
+    rxSas: datapath.sas.listRx(),
+    txSas: datapath.sas.listTx(),
+    hooks: datapath.attached(),
+  };
+}
+
+/** A device of another kind under the name counts as absent: creating it then fails with a message that says so. */
+function actualVxlan(links: readonly LinkInfo[], name: string): ActualVxlan | undefined {
+  const link = links.find((other) => other.name === name && other.vxlan !== undefined);
+  if (link?.vxlan === undefined) return undefined;
+  return {
+    name,
+    ifindex: link.ifindex,
+    mac: link.mac,
+    port: link.vxlan.port,
+    external: link.vxlan.external,
+    mtuBytes: link.mtuBytes,
+    // Without this every packet larger than the underlay's MTU would reach seal, which cannot split it.
+    up: link.up && link.gsoMaxSegs <= 1,
+  };
+}

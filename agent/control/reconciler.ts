@@ -1,0 +1,241 @@
+// One pass from what is there to what is wanted: observe, decide by the pure core, apply, say what failed. Level-
+// triggered: it keeps no list of things to do, so it repairs whatever was changed behind its back. When a pass runs
+// is loop.ts'. Only objects that carry our mark are ever removed, and none before the roster is complete.
+import type { OwnClaims } from '../core/conflicts';
+import {
+  desired,
+  numberPeers,
+  type OverlayConfig,
+  overlayMtus,
+  type Peer,
+  selectPeers,
+} from '../core/desired';
+import { type EpochBook, noteEpochs, type RotationTiming } from '../core/epochs';
+import type { NodeName } from '../core/ids';
+import { plan } from '../core/plan';
+import type { RosterNode } from '../core/roster';
+import { type Rotation, rotate } from '../core/rotation';
+import { SharedSecrets } from '../core/secrets';
+import type { DesiredState } from '../core/state';
+import type { Clock, Datapath, IpAddress, Netlink } from '../ports';
+import { applySteps } from './drivers/apply';
+import { type Observation, observe } from './drivers/observe';
+import type { Epochs } from './epochs';
+import type { AttachedPod } from './pods';
+import { type Problems, reasonOf } from './problems';
+import { findUnderlay, type Underlay, underlayRemedies } from './underlay';
+
+/** IPv6 needs links of 1280 bytes (RFC 8200 §5); a tunnel below it would break dual-stack pods. */
+const LEAST_MTU_BYTES = 1280;
+/** Steps of one pass whose failure is told one by one; what lies behind is told as a number. */
+const TOLD_FAILURES = 50;
+
+export interface ReconcilerSettings {
+  readonly node: NodeName;
+  /** Without the VTEPs, which are found at each pass. */
+  readonly overlay: Omit<OverlayConfig, 'vteps'>;
+  readonly underlayDevices: readonly string[];
+  readonly vteps: readonly IpAddress[];
+  readonly packetLimit: bigint;
+  readonly timing: RotationTiming;
+}
+
+export interface ReconcilerParts {
+  readonly clock: Clock;
+  readonly netlink: Netlink;
+  readonly datapath: Datapath;
+  readonly epochs: Epochs;
+  readonly problems: Problems;
+  readonly grantedVteps: () => readonly IpAddress[];
+  readonly roster: { nodes(own: OwnClaims): RosterNode[]; inSync(): boolean };
+  readonly pods: { list(): AttachedPod[]; dropVanished(links: Observation['links']): Promise<void> };
+}
+
+/** What the last pass saw and wanted; status, readiness and probes are made from it. */
+export interface Picture {
+  readonly observed: Observation;
+  readonly underlay: Underlay;
+  readonly underlayMtuBytes: number;
+  readonly mtuBytes: number;
+  readonly roster: readonly RosterNode[];
+  readonly peers: readonly Peer[];
+  readonly rotation: Rotation;
+  readonly wanted: DesiredState;
+  /** Nothing was left to do or to skip: the kernel is as wanted. */
+  readonly settled: boolean;
+}
+
+export class Reconciler {
+  private readonly secrets = new SharedSecrets();
+  private readonly startedNs: bigint;
+  private book: EpochBook = new Map();
+  /** Fingerprint -> our newest epoch when it was installed: kept as long as one of its epochs could be. */
+  private readonly installed = new Map<string, number>();
+  private lastUnderlay: Underlay | undefined;
+  private lastPicture: Picture | undefined;
+
+  constructor(
+    private readonly settings: ReconcilerSettings,
+    private readonly parts: ReconcilerParts,
+  ) {
+    this.startedNs = parts.clock.monotonicNs();
+  }
+
+  picture(): Picture | undefined {
+    return this.lastPicture;
+  }
+
+  /** Never rejects for what the kernel refuses: that is told as problems. @returns whether another pass is due. */
+  async pass(): Promise<boolean> {
+    const observed = await this.read();
+    if (observed === undefined) return false;
+    await this.parts.pods.dropVanished(observed.links);
+    const underlay = this.underlay(observed);
+    if (underlay === undefined) return false;
+    const picture = this.decide(observed, underlay);
+    const steps = plan(picture.wanted, observed, this.parts.roster.inSync());
+    const applied = await applySteps(steps, this.parts.netlink, this.parts.datapath, observed.vxlan?.ifindex);
+    this.remember(applied.installed);
+    this.tell(applied.failed);
+    // What was written is read back: only what stands counts for publication and readiness.
+    const after = steps.length === 0 ? observed : await this.read();
+    if (after === undefined) return false;
+    this.lastPicture = { ...this.decide(after, underlay), settled: applied.failed.size === 0 };
+    this.retire(this.lastPicture.rotation);
+    return applied.deviceChanged;
+  }
+
+  private async read(): Promise<Observation | undefined> {
+    try {
+      const observed = await observe(this.parts.netlink, this.parts.datapath, this.settings.overlay.device);
+      this.parts.problems.clear('kernel state');
+      return observed;
+    } catch (error) {
+      this.parts.problems.report('kernel state', reasonOf(error), 'run `vxseal doctor`');
+      return undefined;
+    }
+  }
+
+  /** An address that is gone for a while, as on a flap, takes nothing down: what stood last stands on. */
+  private underlay(observed: Observation): Underlay | undefined {
+    const granted = this.parts.grantedVteps();
+    const wanted = { devices: this.settings.underlayDevices, vteps: this.settings.vteps };
+    const found = findUnderlay(wanted, granted, observed.links, observed.addresses);
+    if (found.ok) {
+      this.parts.problems.clear('underlay');
+      this.lastUnderlay = found.value;
+      return found.value;
+    }
+    this.parts.problems.report('underlay', found.detail, underlayRemedies[found.reason]);
+    const last = this.lastUnderlay;
+    if (last === undefined) return undefined;
+    const devices = observed.links.filter((link) => last.devices.some((device) => device.name === link.name));
+    return devices.length === 0 ? undefined : { vteps: last.vteps, devices };
+  }
+
+  private decide(observed: Observation, underlay: Underlay): Omit<Picture, 'settled'> {
+    const { epochs, clock, pods } = this.parts;
+    const config = { ...this.settings.overlay, vteps: underlay.vteps };
+    const roster = this.parts.roster.nodes({ ...config, node: this.settings.node });
+    const live = roster.flatMap(({ state, record }) =>
+      state === 'live' && record !== undefined ? [record] : [],
+    );
+    const nowNs = clock.monotonicNs();
+    this.book = noteEpochs(this.book, live, nowNs, this.settings.timing);
+    const numbers = numberPeers(
+      observed.peers,
+      live.map((record) => record.node),
+    );
+    const peers = selectPeers(config, roster, numbers);
+    const rotation = rotate({
+      node: this.settings.node,
+      nowNs,
+      startedNs: this.startedNs,
+      own: epochs.live(),
+      peers: peers.map((peer) => ({
+        node: peer.node,
+        number: peer.entry.number,
+        source: peer.entry.vtep,
+        vnis: peer.vnis,
+        epochs: this.book.get(peer.node) ?? [],
+      })),
+      rx: observed.rxSas,
+      tx: observed.txSas,
+      installed: new Set(this.installed.keys()),
+      packetLimit: this.settings.packetLimit,
+      timing: this.settings.timing,
+      secrets: this.secrets,
+    });
+    const mtus = overlayMtus(config, underlay.devices);
+    this.checkMtu(mtus.vxlanMtuBytes, mtus.underlayMtuBytes);
+    const wanted = desired({
+      config,
+      links: observed.links,
+      underlay: underlay.devices.map((device) => device.name),
+      roster,
+      peers,
+      rotation,
+      pods: pods.list().map((pod) => pod.entry),
+    });
+    return {
+      observed,
+      underlay,
+      underlayMtuBytes: mtus.underlayMtuBytes,
+      mtuBytes: mtus.vxlanMtuBytes,
+      roster,
+      peers,
+      rotation,
+      wanted,
+    };
+  }
+
+  private checkMtu(mtuBytes: number, underlayMtuBytes: number): void {
+    const { problems } = this.parts;
+    const asked = this.settings.overlay.mtuBytes;
+    const remedy = 'raise the MTU of the underlay devices, or lower overlay.mtuBytes';
+    if (mtuBytes < LEAST_MTU_BYTES)
+      problems.report(
+        'overlay MTU',
+        `${mtuBytes} over an underlay of ${underlayMtuBytes}: IPv6 needs 1280`,
+        remedy,
+      );
+    else if (asked > mtuBytes)
+      problems.report(
+        'overlay MTU',
+        `${asked} is configured, ${mtuBytes} fits an underlay of ${underlayMtuBytes}`,
+        remedy,
+      );
+    else problems.clear('overlay MTU');
+  }
+
+  private remember(fingerprints: readonly string[]): void {
+    const newest = this.parts.epochs.newest()?.number ?? 0;
+    for (const fingerprint of fingerprints) this.installed.set(fingerprint, newest);
+  }
+
+  private tell(failed: ReadonlyMap<string, unknown>): void {
+    const { problems } = this.parts;
+    const objects = [...failed].slice(0, TOLD_FAILURES);
+    const told = new Set(objects.map(([object]) => `apply ${object}`));
+    problems.clearOthers('apply ', told);
+    for (const [object, error] of objects)
+      problems.report(
+        `apply ${object}`,
+        reasonOf(error),
+        'tried again at every pass; run `vxseal doctor` if it stays',
+      );
+    if (failed.size > TOLD_FAILURES)
+      problems.report('apply', `${failed.size - TOLD_FAILURES} more steps failed`, 'see the first ones');
+    else problems.clear('apply');
+  }
+
+  /** Secrets go as soon as nothing can need them. */
+  private retire(rotation: Rotation): void {
+    const { epochs } = this.parts;
+    for (const number of rotation.retirable) epochs.retire(number);
+    this.secrets.retain(epochs.live(), [...this.book.values()].flat());
+    const oldest = Math.min(...epochs.live().map((epoch) => epoch.number));
+    for (const [fingerprint, newest] of this.installed)
+      if (newest < oldest) this.installed.delete(fingerprint);
+  }
+}

@@ -1,0 +1,153 @@
+// Takes records from the bus: verifies them off the bus's back, folds the good ones into the roster, counts the
+// others by reason. Nothing hostile throws or stalls here. Also says from when on the roster is complete, and by
+// which clock leases end while the bus is lost.
+
+import type { VerifiedAnnouncement } from '../core/announcement';
+import type { OwnClaims } from '../core/conflicts';
+import type { NodeName } from '../core/ids';
+import type { Result } from '../core/result';
+import {
+  fold,
+  ownNode,
+  type RecordOrder,
+  type Roster,
+  type RosterNode,
+  rosterFrom,
+  sweep,
+  viewRoster,
+} from '../core/roster';
+import type { BusRecord, BusStatus, Clock, Log } from '../ports';
+import { reasonOf } from './problems';
+
+/** Records verified at once; the rest waits, so that a flood does not hold the event loop. */
+const BATCH = 64;
+/** How long a node that is gone is remembered, so that its old records stay superseded. */
+const KEEP_MS = 24 * 3600_000;
+
+export interface RecordParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly verify: (record: BusRecord, nowMs: number) => Promise<Result<VerifiedAnnouncement, string>>;
+  readonly busStatus: () => BusStatus;
+  /** After an outage peers are given this long to publish again before their leases count. */
+  readonly graceMs: number;
+  /** Keeps the highest orders seen, with fsync. */
+  readonly remember: (highest: ReadonlyMap<NodeName, RecordOrder>) => Promise<void>;
+  readonly changed: () => void;
+}
+
+export class RecordIntake {
+  private roster: Roster;
+  /** By topic and key: of two records for one key only the later one stands on the bus. */
+  private readonly waiting = new Map<string, BusRecord>();
+  private working: Promise<void> | undefined;
+  private wasInSync = false;
+  private outage: { frozenMs: number; endedMs: number | undefined } | undefined;
+  private readonly refusals = new Map<string, number>();
+  private acceptedCount = 0;
+
+  constructor(
+    private readonly parts: RecordParts,
+    highest: ReadonlyMap<NodeName, RecordOrder>,
+  ) {
+    this.roster = rosterFrom(highest, parts.clock.nowMs());
+  }
+
+  /** Never throws. */
+  receive(record: BusRecord): void {
+    this.waiting.set(`${record.topic}\n${record.key}`, record);
+    this.working ??= this.work().finally(() => {
+      this.working = undefined;
+      this.parts.changed();
+    });
+  }
+
+  /** True from when everything that stood on the bus at the start was read and judged; stays true. */
+  inSync(): boolean {
+    if (!this.wasInSync && this.parts.busStatus().inSync && this.working === undefined) this.wasInSync = true;
+    return this.wasInSync;
+  }
+
+  nodes(own: OwnClaims): RosterNode[] {
+    return viewRoster(this.roster, own, this.leaseNowMs());
+  }
+
+  own(claims: OwnClaims): RosterNode | undefined {
+    return ownNode(this.roster, claims, this.leaseNowMs());
+  }
+
+  counts(): {
+    readonly accepted: number;
+    readonly refused: { readonly reason: string; readonly count: number }[];
+  } {
+    const refused = [...this.refusals].map(([reason, count]) => ({ reason, count }));
+    return { accepted: this.acceptedCount, refused: refused.sort((a, b) => b.count - a.count) };
+  }
+
+  /** Told of every change of the bus's status. */
+  noteStatus(): void {
+    const { connected, lastSeenMs } = this.parts.busStatus();
+    const nowMs = this.parts.clock.nowMs();
+    if (!connected && this.wasInSync) {
+      const frozenMs = this.outage?.frozenMs ?? (lastSeenMs === 0 ? nowMs : lastSeenMs);
+      this.outage = { frozenMs, endedMs: undefined };
+    } else if (connected && this.outage !== undefined) {
+      this.outage = { ...this.outage, endedMs: this.outage.endedMs ?? nowMs };
+    }
+    this.parts.changed();
+  }
+
+  /**
+   * Losing the bus is not a deletion: time stands still for leases, and for a grace behind the outage, or all that
+   * ran out meanwhile would go before their owners can publish again.
+   */
+  private leaseNowMs(): number {
+    const nowMs = this.parts.clock.nowMs();
+    if (this.outage === undefined) return nowMs;
+    const { frozenMs, endedMs } = this.outage;
+    if (endedMs === undefined || nowMs < endedMs + this.parts.graceMs) return frozenMs;
+    this.outage = undefined;
+    return nowMs;
+  }
+
+  private async work(): Promise<void> {
+    while (this.waiting.size > 0) {
+      const batch = [...this.waiting].slice(0, BATCH);
+      for (const [key] of batch) this.waiting.delete(key);
+      const verified = await Promise.all(batch.map(([, record]) => this.verified(record)));
+      await this.take(verified.filter((record) => record !== undefined));
+    }
+  }
+
+  private async take(records: readonly VerifiedAnnouncement[]): Promise<void> {
+    const { roster, outcomes } = fold(this.roster, records);
+    this.roster = sweep(roster, this.leaseNowMs(), KEEP_MS);
+    for (const outcome of outcomes) {
+      if (outcome === 'superseded') this.count(outcome);
+      else this.acceptedCount += 1;
+    }
+    if (!outcomes.includes('accepted')) return;
+    const highest = new Map([...this.roster].map(([node, entry]) => [node, entry.highest]));
+    await this.parts.remember(highest).catch((error: unknown) => {
+      this.parts.log.error(
+        { reason: reasonOf(error) },
+        'orders of records cannot be kept: a restart could be rolled back',
+      );
+    });
+  }
+
+  private async verified(record: BusRecord): Promise<VerifiedAnnouncement | undefined> {
+    const result = await this.parts.verify(record, this.parts.clock.nowMs());
+    if (result.ok) return result.value;
+    // The first of each reason is logged; an attacker must not be able to fill the log.
+    if (this.count(result.reason) === 1)
+      this.parts.log.warn({ reason: result.reason, detail: result.detail }, 'record refused');
+    return undefined;
+  }
+
+  private count(reason: string): number {
+    const count = (this.refusals.get(reason) ?? 0) + 1;
+    this.refusals.set(reason, count);
+    return count;
+  }
+}

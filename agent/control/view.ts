@@ -1,0 +1,236 @@
+// Fills the status snapshot from the last picture, the probes and the data plane's counters. Reads, decides nothing.
+import type { NodeName, PeerNumber, Spi } from '../core/ids';
+import { epochFingerprint } from '../core/keyschedule';
+import type { RosterNode } from '../core/roster';
+import type { HookEntry } from '../core/state';
+import type { Clock, Datapath, DropCount, InstalledTxSa, PeerTraffic } from '../ports';
+import type { Epochs } from './epochs';
+import type { Prober } from './liveness';
+import type { PeerStates } from './peerstates';
+import type { AttachedPod } from './pods';
+import type { Problems } from './problems';
+import type { Picture } from './reconciler';
+import type { DropStatus, HookStatus, NodeStatus, PeerStatus, PodStatus, SaStatus, Traffic } from './status';
+import { judgePeer } from './verdict';
+
+export interface ViewParts {
+  readonly clock: Clock;
+  readonly datapath: Datapath;
+  readonly prober: Prober;
+  readonly epochs: Epochs;
+  readonly states: PeerStates;
+  readonly problems: Problems;
+  readonly probeTimeoutMs: number;
+}
+
+export const spiText = (spi: Spi): string => `0x${spi.toString(16).padStart(8, '0')}`;
+
+const nothing: Traffic = { packets: 0, bytes: 0 };
+
+export function epochView(epochs: Epochs): NodeStatus['epoch'] {
+  const newest = epochs.newest();
+  return {
+    number: newest?.number ?? 0,
+    publicKeyFingerprint: newest === undefined ? '' : epochFingerprint(newest.publicKey),
+    createdMs: newest?.createdMs ?? 0,
+    published: newest?.publishedNs !== undefined,
+    retiring: epochs
+      .live()
+      .slice(1)
+      .map((epoch) => epoch.number),
+  };
+}
+
+/** In order of name; nodes that withdrew are not peers any more. */
+export function peerViews(picture: Picture, parts: ViewParts): PeerStatus[] {
+  const traffic = new Map(parts.datapath.peerTraffic().map((each) => [each.peer, each]));
+  const drops = dropViews(picture, parts.datapath.dropCounts());
+  const nodes = picture.roster.filter((node) => node.state !== 'withdrawn');
+  parts.states.keep(new Set(nodes.map((node) => node.node)));
+  return nodes.map((node) => peerView(picture, parts, node, traffic, drops));
+}
+
+function peerView(
+  picture: Picture,
+  parts: ViewParts,
+  node: RosterNode,
+  traffic: ReadonlyMap<PeerNumber, PeerTraffic>,
+  drops: readonly DropStatus[],
+): PeerStatus {
+  const peer = picture.peers.find((other) => other.node === node.node);
+  const keys = picture.rotation.peers.find((other) => other.node === node.node);
+  const number = peer?.entry.number;
+  const tx = picture.observed.txSas.filter((sa) => sa.peer === number);
+  const rx = picture.observed.rxSas.filter((sa) => sa.peer === number);
+  const lastOpenedNs = rx.reduce((last, sa) => (sa.lastOpenedNs > last ? sa.lastOpenedNs : last), 0n);
+  const lastOpenedAgeMs = ageMs(parts.clock, lastOpenedNs);
+  const packetsLeft = leastLeft(tx);
+  const liveness = number === undefined ? undefined : parts.prober.of(number);
+  const verdict = judgePeer({
+    node,
+    peer,
+    keys,
+    liveness,
+    packetsLeft,
+    lastOpenedAgeMs: lastOpenedAgeMs < 0 ? undefined : lastOpenedAgeMs,
+    timeoutMs: parts.probeTimeoutMs,
+    ownVteps: picture.underlay.vteps,
+    espPort: picture.wanted.settings.espPort,
+    mtuBytes: picture.mtuBytes,
+  });
+  const record = node.record;
+  const counted = number === undefined ? undefined : traffic.get(number);
+  return {
+    node: node.node,
+    number: number ?? 0,
+    ...verdict,
+    sinceMs: parts.states.note(node.node, verdict),
+    rotating: keys?.state === 'rotating',
+    epochs: {
+      ours: keys?.txEpochs === undefined ? [] : [keys.txEpochs.ours],
+      theirs:
+        record === undefined
+          ? []
+          : [record.epoch, ...(record.olderEpochs ?? [])].map((epoch) => epoch.number),
+      txSpi: tx[0] === undefined ? '' : spiText(tx[0].spi),
+      rxSpis: rx.map((sa) => spiText(sa.spi)).sort(),
+    },
+    lastOpenedAgeMs,
+    rttMs: liveness?.rttMs ?? -1,
+    loss: liveness?.loss ?? -1,
+    sealed: counted
+      ? { packets: Number(counted.sealedPackets), bytes: Number(counted.sealedBytes) }
+      : nothing,
+    opened: counted
+      ? { packets: Number(counted.openedPackets), bytes: Number(counted.openedBytes) }
+      : nothing,
+    dropsByReason: drops.filter((drop) => drop.node === node.node),
+    saPacketsRemaining: packetsLeft === undefined ? -1 : Number(packetsLeft),
+    certificateNotAfterMs: node.certificateNotAfterMs,
+    leaseNotAfterMs: record?.notAfterMs ?? 0,
+    vtep: peer?.entry.vtep ?? record?.vteps[0] ?? '',
+    prefixes: record?.prefixes.flatMap((group) => group.prefixes) ?? [],
+    agentVersion: record?.agentVersion ?? '',
+  };
+}
+
+/** Least of the VNIs' SAs: the one that ends first. */
+function leastLeft(tx: readonly InstalledTxSa[]): bigint | undefined {
+  return tx.reduce<bigint | undefined>((least, sa) => {
+    const left = sa.limit > sa.sequence ? sa.limit - sa.sequence : 0n;
+    return least === undefined || left < least ? left : least;
+  }, undefined);
+}
+
+/** -1 for never. */
+function ageMs(clock: Clock, atNs: bigint): number {
+  if (atNs === 0n) return -1;
+  return Math.max(0, Math.round(Number(clock.monotonicNs() - atNs) / 1e6));
+}
+
+const nameOf = (picture: Picture | undefined, number: PeerNumber): NodeName | '' =>
+  picture?.peers.find((peer) => peer.entry.number === number)?.node ?? '';
+
+export function dropViews(picture: Picture | undefined, counts: readonly DropCount[]): DropStatus[] {
+  return counts
+    .filter((drop) => drop.packets > 0n)
+    .map(({ peer, reason, direction, packets, bytes }) => ({
+      node: nameOf(picture, peer),
+      reason,
+      direction,
+      packets: Number(packets),
+      bytes: Number(bytes),
+    }))
+    .sort((a, b) => b.packets - a.packets || (a.reason < b.reason ? -1 : 1));
+}
+
+/** Read from the data plane now; the keys themselves never come here. */
+export function saViews(picture: Picture | undefined, { clock, datapath }: ViewParts): SaStatus[] {
+  const tx = datapath.sas.listTx().map(
+    (sa): SaStatus => ({
+      direction: 'tx',
+      node: nameOf(picture, sa.peer),
+      vni: sa.vni,
+      spi: spiText(sa.spi),
+      fingerprint: sa.fingerprint,
+      sequence: Number(sa.sequence),
+      packets: Number(sa.limit > sa.sequence ? sa.limit - sa.sequence : 0n),
+      lastOpenedAgeMs: -1,
+    }),
+  );
+  const rx = datapath.sas.listRx().map(
+    (sa): SaStatus => ({
+      direction: 'rx',
+      node: nameOf(picture, sa.peer),
+      vni: sa.vni,
+      spi: spiText(sa.spi),
+      fingerprint: sa.fingerprint,
+      sequence: Number(sa.top),
+      packets: Number(sa.packets),
+      lastOpenedAgeMs: ageMs(clock, sa.lastOpenedNs),
+    }),
+  );
+  return [...tx, ...rx].sort(
+    (a, b) => compare(a.node, b.node) || a.vni - b.vni || compare(b.direction, a.direction),
+  );
+}
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+const sameHook = (a: HookEntry, b: HookEntry): boolean => a.program === b.program && a.ifindex === b.ifindex;
+
+/** Wanted hooks, missing ones with mode '', and what is attached beside them. */
+export function hookViews(picture: Picture): HookStatus[] {
+  const { wanted, observed } = picture;
+  const names = new Map(observed.links.map((link) => [link.ifindex, link.name]));
+  const missing = missingHooks(picture).map((hook) => ({ ...hook, mode: '' }));
+  return [...observed.hooks, ...missing]
+    .filter((hook) => hook.mode !== '' || wanted.hooks.some((other) => sameHook(other, hook)))
+    .map(({ program, ifindex, mode }) => ({ program, device: names.get(ifindex) ?? '', ifindex, mode }))
+    .sort((a, b) => a.ifindex - b.ifindex || compare(a.program, b.program));
+}
+
+export function missingHooks({ wanted, observed }: Picture): HookEntry[] {
+  return wanted.hooks.filter((hook) => !observed.hooks.some((other) => sameHook(other, hook)));
+}
+
+/** What keeps the pod from being reachable; undefined when nothing does. */
+export function missingOfPod(
+  picture: Picture | undefined,
+  { entry }: AttachedPod,
+  problems: Problems,
+): string | undefined {
+  if (picture === undefined) return problems.list()[0]?.reason ?? 'the data plane is being set up';
+  const hook = missingHooks(picture).find((each) => each.ifindex === entry.ifindex);
+  if (hook !== undefined) {
+    const problem = problems.get(`apply hook ${hook.program} on device ${hook.ifindex}`);
+    return `hook ${hook.program}${problem === undefined ? ' is not attached' : `: ${problem.reason}`}`;
+  }
+  const hooked = picture.wanted.hooks.some(
+    (each) => each.ifindex === entry.ifindex && each.program === 'steer',
+  );
+  if (!hooked) return 'its host device was not seen yet';
+  const found = picture.observed.pods.find((pod) => pod.ifindex === entry.ifindex && pod.vni === entry.vni);
+  const known = entry.addresses.every((address) => found?.addresses.includes(address));
+  if (found !== undefined && known) return undefined;
+  return (
+    problems.get(`apply pod device ${entry.ifindex}`)?.reason ?? 'its addresses are not in the data plane'
+  );
+}
+
+export function podView(picture: Picture | undefined, pod: AttachedPod, problems: Problems): PodStatus {
+  const missing = missingOfPod(picture, pod, problems);
+  const { id, name, namespace, vni, netnsPath, hostDevice, addresses } = pod.pod;
+  return {
+    id,
+    name,
+    namespace,
+    vni,
+    netnsPath,
+    hostDevice,
+    addresses,
+    mtuBytes: pod.mtuBytes,
+    ready: missing === undefined,
+    why: missing ?? '',
+  };
+}
