@@ -62,8 +62,7 @@ function peerView(
   const number = peer?.entry.number;
   const tx = picture.observed.txSas.filter((sa) => sa.peer === number);
   const rx = picture.observed.rxSas.filter((sa) => sa.peer === number);
-  const lastOpenedNs = rx.reduce((last, sa) => (sa.lastOpenedNs > last ? sa.lastOpenedNs : last), 0n);
-  const lastOpenedAgeMs = ageMs(parts.clock, lastOpenedNs);
+  const lastOpenedAgeMs = youngest(rx.map((sa) => ageMs(parts.clock, sa.lastOpenedNs)));
   const packetsLeft = leastLeft(tx);
   const liveness = number === undefined ? undefined : parts.prober.of(number);
   const verdict = judgePeer({
@@ -126,6 +125,12 @@ function leastLeft(tx: readonly InstalledTxSa[]): bigint | undefined {
 function ageMs(clock: Clock, atNs: bigint): number {
   if (atNs === 0n) return -1;
   return Math.max(0, Math.round(Number(clock.monotonicNs() - atNs) / 1e6));
+}
+
+/** -1 when all are. */
+function youngest(agesMs: readonly number[]): number {
+  const known = agesMs.filter((age) => age >= 0);
+  return known.length === 0 ? -1 : Math.min(...known);
 }
 
 const nameOf = (picture: Picture | undefined, number: PeerNumber): NodeName | '' =>

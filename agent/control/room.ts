@@ -1,0 +1,414 @@
+// The control room put together: what a pass is followed by, when our record goes out, and the answers the API
+// gives. It holds the parts and no state of its own; bus, kernel, files and signing come in through the ports.
+import type { AnnouncedEpoch } from '../core/announcement';
+import { SUITE } from '../core/announcement';
+import type { OwnClaims } from '../core/conflicts';
+import type { PrefixesOfVni } from '../core/desired';
+import type { NodeName, PeerNumber } from '../core/ids';
+import type { RecordOrder } from '../core/roster';
+import { VxsealError } from '../errors';
+import type { BusRecord, Clock, Datapath, IpAddress, Log, Netlink, NetnsOpener, TopologyBus } from '../ports';
+import type { Checkpoint } from './checkpoint';
+import { type EpochFile, Epochs } from './epochs';
+import { Prober, type ProbeSettings } from './liveness';
+import { Loop } from './loop';
+import { PeerStates } from './peerstates';
+import { PodStore } from './pods';
+import { Problems } from './problems';
+import { judgeReadiness } from './readiness';
+import { type Picture, Reconciler, type ReconcilerSettings } from './reconciler';
+import { RecordIntake, type RecordParts } from './records';
+import type { AgentView, AttachRequest, BusView, PodStatus, Readiness, Status } from './status';
+import {
+  dropViews,
+  epochView,
+  hookViews,
+  missingHooks,
+  missingOfPod,
+  peerViews,
+  podView,
+  saViews,
+  type ViewParts,
+} from './view';
+
+/** rotate() answers "try again" after this long without a publication. */
+const ROTATE_DEADLINE_MS = 10_000;
+const RETRY_MS = 200;
+/** A certificate's last day is told as a problem. */
+const CERTIFICATE_WARNING_MS = 24 * 3600_000;
+
+/** What our record says; lease, order and signature are the announcer's. */
+export interface OwnRecord {
+  readonly vteps: readonly IpAddress[];
+  readonly port: number;
+  readonly prefixes: readonly PrefixesOfVni[];
+  readonly suites: readonly string[];
+  readonly epoch: AnnouncedEpoch;
+  readonly olderEpochs: readonly AnnouncedEpoch[];
+}
+
+export interface Announcer {
+  /** Publishes when the content differs from what stands; resolves once it is on the bus. */
+  announce(record: OwnRecord): Promise<void>;
+}
+
+export interface RoomSettings extends ReconcilerSettings {
+  readonly version: string;
+  readonly bootId: string;
+  readonly busType: string;
+  readonly probes: ProbeSettings;
+  readonly reconcileIntervalMs: number;
+  readonly leaseMs: number;
+}
+
+export interface RoomParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly netlink: Netlink;
+  readonly opener: NetnsOpener;
+  readonly datapath: Datapath;
+  readonly bus: TopologyBus;
+  readonly announcer: Announcer;
+  /** Sees every record before the roster does: ours may have been overwritten. */
+  readonly watchOwn: (record: BusRecord) => void;
+  readonly verify: RecordParts['verify'];
+  readonly remember: RecordParts['remember'];
+  readonly highest: ReadonlyMap<NodeName, RecordOrder>;
+  readonly identity: { readonly vteps: readonly IpAddress[]; readonly notAfterMs: number };
+  readonly checkpoint: Checkpoint;
+  readonly epochFile: EpochFile;
+  readonly randomSecret: () => Uint8Array;
+}
+
+export class ControlRoom implements AgentView {
+  private readonly problems: Problems;
+  private readonly epochs: Epochs;
+  private readonly intake: RecordIntake;
+  private readonly pods: PodStore;
+  private readonly reconciler: Reconciler;
+  private readonly prober: Prober;
+  private readonly states: PeerStates;
+  private readonly loop: Loop;
+  private readonly view: ViewParts;
+  private readonly startedMs: number;
+  /** Peer -> fingerprints of its sending SAs at the last pass. */
+  private sendingUnder = new Map<PeerNumber, string>();
+
+  constructor(
+    private readonly settings: RoomSettings,
+    private readonly parts: RoomParts,
+  ) {
+    const { clock, log, datapath, netlink } = parts;
+    this.startedMs = clock.nowMs();
+    this.problems = new Problems(clock, log);
+    this.states = new PeerStates(clock, log);
+    this.epochs = new Epochs(parts.epochFile, clock, parts.randomSecret);
+    this.intake = this.makeIntake();
+    this.pods = this.makePods();
+    this.reconciler = new Reconciler(settings, {
+      clock,
+      netlink,
+      datapath,
+      epochs: this.epochs,
+      problems: this.problems,
+      grantedVteps: () => parts.identity.vteps,
+      roster: this.intake,
+      pods: this.pods,
+    });
+    this.prober = new Prober(
+      clock,
+      datapath,
+      settings.probes,
+      (peer, error) => this.problems.reportError(`probe to ${this.nameOf(peer)}`, error),
+      () => this.loop.kick(),
+    );
+    this.loop = new Loop(clock, settings.reconcileIntervalMs, () => this.pass());
+    this.view = {
+      clock,
+      datapath,
+      prober: this.prober,
+      epochs: this.epochs,
+      states: this.states,
+      problems: this.problems,
+      probeTimeoutMs: settings.probes.timeoutMs,
+    };
+  }
+
+  /** The data plane must be open. Throws VxsealError for what makes a start impossible. */
+  async start(): Promise<void> {
+    await this.epochs.begin();
+    await this.pods.reload();
+    // Hooks, adopted keys and pods stand before the first record is read: a bus that is slow or gone delays nothing.
+    await this.loop.run();
+    this.prober.start();
+    this.parts.bus.onStatus(() => this.intake.noteStatus());
+    await this.parts.bus.start((record) => {
+      this.parts.watchOwn(record);
+      this.intake.receive(record);
+    });
+    this.loop.kick();
+  }
+
+  /** The data plane goes on; secrets of this process are overwritten. */
+  async stop(): Promise<void> {
+    this.prober.stop();
+    await this.loop.stop();
+    await this.parts.bus.stop();
+    this.epochs.wipe();
+  }
+
+  // ------------------------------------------------------------------------------------------- a pass
+
+  private async pass(): Promise<void> {
+    const again = await this.reconciler.pass();
+    const picture = this.reconciler.picture();
+    this.noteBus();
+    this.noteIdentity();
+    if (picture !== undefined) {
+      this.watchPeers(picture);
+      const published = await this.publish(picture);
+      const begun = await this.grantWish(picture);
+      if (published || begun) this.loop.kick();
+    }
+    if (again) this.loop.kick();
+  }
+
+  private watchPeers(picture: Picture): void {
+    const sending = new Map<PeerNumber, string>();
+    for (const { entry } of picture.peers) {
+      const sas = picture.observed.txSas.filter((sa) => sa.peer === entry.number);
+      if (sas.length > 0)
+        sending.set(
+          entry.number,
+          sas
+            .map((sa) => sa.fingerprint)
+            .sort()
+            .join(),
+        );
+    }
+    this.prober.watch(sending.keys(), picture.mtuBytes);
+    for (const [peer, fingerprints] of sending) {
+      // New keys are proven to the peer by a packet: an idle tunnel would wait for the next probe.
+      const before = this.sendingUnder.get(peer);
+      if (before !== undefined && before !== fingerprints) this.prober.nudge(peer);
+      if (this.prober.of(peer)?.verdict === 'answers') this.problems.clear(`probe to ${this.nameOf(peer)}`);
+    }
+    this.sendingUnder = sending;
+    peerViews(picture, this.view);
+  }
+
+  /** @returns whether an epoch became known that was not. */
+  private async publish(picture: Picture): Promise<boolean> {
+    const { announce } = picture.rotation;
+    if (announce === undefined || !this.intake.inSync()) return false;
+    const pending = this.epochs.pending()?.number === announce.epoch.number;
+    try {
+      await this.parts.announcer.announce({
+        vteps: picture.underlay.vteps,
+        port: this.settings.overlay.espPort,
+        prefixes: this.settings.overlay.prefixes,
+        suites: [SUITE],
+        ...announce,
+      });
+      this.problems.clear('own record');
+    } catch (error) {
+      this.problems.reportError('own record', error);
+      return false;
+    }
+    if (!pending) return false;
+    this.epochs.published(announce.epoch.number);
+    this.parts.log.info({ epoch: announce.epoch.number }, 'epoch published');
+    return true;
+  }
+
+  private async grantWish({ rotation }: Picture): Promise<boolean> {
+    if (rotation.wish === 'none' || this.epochs.pending() !== undefined) return false;
+    try {
+      const { number } = await this.epochs.begin();
+      this.parts.log.info({ epoch: number, why: rotation.wish }, 'new epoch');
+      this.problems.clear('epoch');
+      return true;
+    } catch (error) {
+      this.problems.reportError('epoch', error);
+      return false;
+    }
+  }
+
+  private noteBus(): void {
+    const { connected, error } = this.parts.bus.status();
+    if (connected || !this.intake.inSync()) this.problems.clear('bus');
+    else
+      this.problems.report(
+        'bus',
+        error || 'not connected',
+        'check that it can be reached; what stands goes on',
+      );
+  }
+
+  private noteIdentity(): void {
+    const leftMs = this.parts.identity.notAfterMs - this.parts.clock.nowMs();
+    const remedy = 'renew it with `vxseal ca renew` and restart the agent';
+    if (leftMs < CERTIFICATE_WARNING_MS)
+      this.problems.report('certificate', leftMs <= 0 ? 'it has ended' : 'it ends within a day', remedy);
+    else this.problems.clear('certificate');
+    const own = this.intake.own(this.claims());
+    if (own?.duplicateIdentity === true)
+      this.problems.report(
+        `node ${this.settings.node}`,
+        'another live process publishes under our name',
+        'stop one of the two, or give one a name and a certificate of its own',
+      );
+    else this.problems.clear(`node ${this.settings.node}`);
+  }
+
+  // -------------------------------------------------------------------------------------- what the API asks
+
+  status(): Status {
+    const picture = this.reconciler.picture();
+    const { datapath } = this.parts;
+    return {
+      node: this.nodeStatus(picture),
+      readiness: this.readiness(),
+      bus: this.busView(),
+      peers: picture === undefined ? [] : peerViews(picture, this.view),
+      pods: this.pods.list().map((pod) => podView(picture, pod, this.problems)),
+      sas: saViews(picture, this.view),
+      drops: dropViews(picture, datapath.dropCounts()),
+      hooks: picture === undefined ? [] : hookViews(picture),
+      maps: datapath.mapUsage(),
+      problems: this.problems.list(),
+    };
+  }
+
+  readiness(): Readiness {
+    const picture = this.reconciler.picture();
+    const names = new Map(picture?.observed.links.map((link) => [link.ifindex, link.name]));
+    const vxlan = picture?.observed.vxlan;
+    return judgeReadiness({
+      pictured: picture !== undefined,
+      problem: (object) => this.problems.get(object),
+      certificateNotAfterMs: this.parts.identity.notAfterMs,
+      nowMs: this.parts.clock.nowMs(),
+      busInSync: this.intake.inSync(),
+      busError: this.parts.bus.status().error,
+      deviceName: this.settings.overlay.device,
+      deviceUp: vxlan?.up === true && vxlan.external,
+      configured: picture?.observed.settings !== undefined,
+      epochPublished: this.epochs.announced() !== undefined,
+      missingHooks:
+        picture === undefined
+          ? []
+          : missingHooks(picture).map(
+              (hook) => `${hook.program} on ${names.get(hook.ifindex) ?? hook.ifindex}`,
+            ),
+    });
+  }
+
+  async attachPod(request: AttachRequest): Promise<PodStatus> {
+    const pod = await this.pods.attach(request);
+    return podView(this.reconciler.picture(), pod, this.problems);
+  }
+
+  detachPod(id: string): Promise<boolean> {
+    return this.pods.detach(id);
+  }
+
+  async rotate(): Promise<{ readonly epoch: number }> {
+    const { number } = await this.epochs.begin();
+    const deadlineMs = this.parts.clock.nowMs() + ROTATE_DEADLINE_MS;
+    for (;;) {
+      await this.loop.run();
+      if ((this.epochs.announced()?.number ?? 0) >= number) return { epoch: number };
+      if (this.parts.clock.nowMs() + RETRY_MS > deadlineMs)
+        throw new VxsealError(
+          'not-ready',
+          `epoch ${number} is made and not published yet: ${this.problems.get('own record')?.reason ?? 'inbound keys are being installed'}`,
+          'it follows by itself; see `vxseal status`',
+        );
+      await new Promise<void>((resolve) => this.parts.clock.after(RETRY_MS, resolve));
+    }
+  }
+
+  // ------------------------------------------------------------------------------------------- pieces
+
+  private nodeStatus(picture: Picture | undefined): Status['node'] {
+    const { settings, parts } = this;
+    return {
+      name: settings.node,
+      version: settings.version,
+      bootId: settings.bootId,
+      uptimeMs: parts.clock.nowMs() - this.startedMs,
+      epoch: epochView(this.epochs),
+      vteps: picture?.underlay.vteps ?? [],
+      vni: settings.overlay.hostVni,
+      mtuBytes: picture?.mtuBytes ?? 0,
+      underlay: (picture?.underlay.devices ?? []).map(({ name, ifindex, mtuBytes }) => ({
+        device: name,
+        ifindex,
+        mtuBytes,
+      })),
+      overlayDevice: settings.overlay.device,
+      prefixes: settings.overlay.prefixes,
+      certificateNotAfterMs: parts.identity.notAfterMs,
+    };
+  }
+
+  private busView(): BusView {
+    const { connected, lastSeenMs, error } = this.parts.bus.status();
+    const { accepted, refused } = this.intake.counts();
+    return {
+      type: this.settings.busType,
+      connected,
+      inSync: this.intake.inSync(),
+      lastSeenMs,
+      stalenessMs: lastSeenMs === 0 ? 0 : Math.max(0, this.parts.clock.nowMs() - lastSeenMs),
+      error,
+      acceptedRecords: accepted,
+      refusedRecords: refused,
+    };
+  }
+
+  private claims(): OwnClaims {
+    const vteps = this.reconciler.picture()?.underlay.vteps ?? [];
+    return { ...this.settings.overlay, node: this.settings.node, vteps };
+  }
+
+  private nameOf(peer: PeerNumber): string {
+    const found = this.reconciler.picture()?.peers.find((other) => other.entry.number === peer);
+    return found?.node ?? `peer ${peer}`;
+  }
+
+  private makeIntake(): RecordIntake {
+    const { clock, log, bus, verify, remember, highest } = this.parts;
+    return new RecordIntake(
+      {
+        clock,
+        log,
+        verify,
+        remember,
+        busStatus: () => bus.status(),
+        graceMs: this.settings.leaseMs,
+        changed: () => this.loop.kick(),
+      },
+      highest,
+    );
+  }
+
+  private makePods(): PodStore {
+    const { opener, netlink, clock, log, checkpoint } = this.parts;
+    const { hostVni, prefixes } = this.settings.overlay;
+    return new PodStore(
+      { hostVni, prefixes },
+      {
+        opener,
+        netlink,
+        clock,
+        log,
+        checkpoint,
+        mtuBytes: () => this.reconciler.picture()?.mtuBytes,
+        reconcile: () => this.loop.run(),
+        missing: (pod) => missingOfPod(this.reconciler.picture(), pod, this.problems),
+      },
+    );
+  }
+}
