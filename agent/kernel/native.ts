@@ -1,6 +1,7 @@
 // Types of the native module and the one place that loads it. Thin on purpose: descriptors in, bytes out, every
 // length checked before libbpf sees it. Rooms other than kernel/ do not import this file.
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 
 /** An owned file descriptor: closed by close() or, at the latest, by the garbage collector. */
 export interface Fd {
@@ -46,8 +47,10 @@ export interface TestRunResult {
   readonly retval: number;
   /** Mean of one run, nanoseconds. */
   readonly durationNs: number;
-  /** The packet afterwards. XDP: without metadata; see `ctxOut`. */
+  /** The packet afterwards, without XDP metadata. */
   readonly dataOut: Buffer;
+  /** XDP: the metadata in front of the packet; otherwise empty. */
+  readonly metaOut: Buffer;
   readonly ctxOut: Buffer;
 }
 
@@ -62,7 +65,9 @@ export interface Native {
 
   /**
    * Opens and loads an object file. Maps with LIBBPF_PIN_BY_NAME are reused from and pinned to `pinRoot`; with
-   * pinRoot undefined they are private. On a verifier refusal the error's `log` holds its last lines.
+   * pinRoot undefined they are private. `maxEntries` by map name; names the object does not have are skipped. On a
+   * verifier refusal the error's `log` holds its last lines; a pinned map of another layout is EINVAL and says what
+   * differs.
    */
   loadObject(
     path: string,
@@ -140,10 +145,21 @@ export interface Native {
   wipe(bytes: Uint8Array): void;
 }
 
+const MODULE = 'build/native/vxseal.node';
+
+/** The module of this package, from the sources as from build/; VXSEAL_NATIVE names another build of it. */
+function modulePath(): string {
+  const chosen = process.env.VXSEAL_NATIVE;
+  if (chosen !== undefined && chosen !== '') return resolve(chosen);
+  for (let folder = __dirname; folder !== dirname(folder); folder = dirname(folder)) {
+    if (existsSync(join(folder, 'package.json'))) return join(folder, MODULE);
+  }
+  throw new Error(`no package.json above ${__dirname}: the installation is not whole`);
+}
+
 /** Throws when the module was not built; the message says how to build it. */
-export function loadNative(path = join(__dirname, '../../native/vxseal.node')): Native {
+export function loadNative(path = modulePath()): Native {
   try {
-    // biome-ignore lint/style/noCommonJs: a native module has no other loader
     return require(path) as Native;
   } catch (cause) {
     throw new Error(`native module ${path} cannot be loaded: run ./scripts/build`, { cause });

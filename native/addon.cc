@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The native module: puts the rooms' functions together. agent/kernel/native.ts is its description.
+#include <bpf/libbpf.h>
+#include <napi.h>
+
+#include <cstring>
+
+#include "errno.hh"
+#include "fd.hh"
+#include "log.hh"
+#include "rooms.hh"
+
+namespace vxseal {
+
+namespace {
+
+void Wipe(const Napi::CallbackInfo& info) {
+  if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+    throw Napi::TypeError::New(info.Env(), "bytes is not a Uint8Array");
+  }
+  Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
+  explicit_bzero(bytes.Data(), bytes.ByteLength());
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  TakeOverLibbpfLog();
+  auto* data = new AddonData{Fd::Define(env)};
+  env.SetInstanceData<AddonData>(data);
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus < 1) ThrowErrno(env, "count possible CPUs", cpus);
+  exports.Set("possibleCpus", Napi::Number::New(env, cpus));
+  ExportObject(env, exports);
+  ExportMap(env, exports);
+  ExportProgram(env, exports);
+  ExportLink(env, exports);
+  ExportClsact(env, exports);
+  ExportRing(env, exports);
+  ExportNetns(env, exports);
+  ExportDevice(env, exports);
+  ExportBpffs(env, exports);
+  exports.Set("wipe", Napi::Function::New<Wipe>(env, "wipe"));
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(vxseal, Init)
+
+}  // namespace vxseal
