@@ -66,6 +66,7 @@ test('columns align, colours do not count, the last column is cut', () => {
     'a       1  short',
     `-     222  ${'x'.repeat(23)}…`,
   ]);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: colours are made of them
   const colours = /\u001b\[\d+m/g;
   const strip = (line: string): string => line.replaceAll(colours, '');
   expect(table(columns, rows, true, 35).map(strip)).toEqual(table(columns, rows, false, 35));
