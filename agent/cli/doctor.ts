@@ -9,7 +9,7 @@ import * as checks from './checks';
 import { agentClient } from './client';
 import { action, type Cli } from './command';
 import { writeJson } from './io';
-import { configSources, jsonAsked, withConfig, withJson } from './options';
+import { configSources, jsonAsked, textOption, withConfig, withJson } from './options';
 import { cell, left, paint, type Tone, table } from './table';
 
 /** What doctor needs of other rooms and of the machine. */
@@ -30,10 +30,11 @@ export function registerDoctor(program: Command, cli: Cli, parts: DoctorParts): 
   const command = program
     .command('doctor')
     .description('whether this machine can do the work; exit code 1 if something fails');
+  command.option('--socket <path>', 'socket of the agent (default: agent.sock in runDir)');
   withConfig(withJson(command));
   action(cli, command, async (values) => {
     const { io } = cli;
-    const found = await examine(configSources(values, io), parts, io.nowMs());
+    const found = await examine(configSources(values, io), parts, io.nowMs(), textOption(values, 'socket'));
     const failed = found.filter(({ level }) => level === 'fail').length;
     if (jsonAsked(values)) writeJson(io, { ok: failed === 0, checks: found });
     else io.out(render(found, io.colour).join('\n'));
@@ -46,6 +47,7 @@ export async function examine(
   sources: ConfigSources,
   parts: DoctorParts,
   nowMs: number,
+  socketPath?: string,
 ): Promise<checks.Check[]> {
   const { config, issues } = readConfig(sources);
   const configuration = issues.map(({ field, source, reason, remedy }) =>
@@ -65,7 +67,7 @@ export async function examine(
     ...(await identityAndUnderlay(config, parts, nowMs)),
     ...busAndClock(config, parts, nowMs),
     checks.protectionCheck(config),
-    await agentCheck(config),
+    await agentCheck(socketPath ?? socketPathIn(config.runDir)),
   ];
 }
 
@@ -118,9 +120,9 @@ function busAndClock(config: Config, parts: DoctorParts, nowMs: number): checks.
   }
 }
 
-async function agentCheck(config: Config): Promise<checks.Check> {
+async function agentCheck(socketPath: string): Promise<checks.Check> {
   try {
-    const readiness = (await agentClient(socketPathIn(config.runDir)).get('/readyz')) as Readiness;
+    const readiness = (await agentClient(socketPath).get('/readyz')) as Readiness;
     if (readiness.ready) return checks.ok('agent', 'runs and is ready');
     const blockers = readiness.blockers.map(({ name, reason }) => `${name}: ${reason}`).join('; ');
     return checks.warn('agent', `runs, not ready: ${blockers}`, 'See vxseal status.');

@@ -8,7 +8,9 @@ import { readBus, readText } from '../../../agent/cli/machine';
 import { runCli } from '../../../agent/cli/program';
 import type { IpAddress, NodeName, Prefix } from '../../../agent/core/ids';
 import { VxsealError } from '../../../agent/errors';
+import { listenUnix } from '../../../agent/http/server';
 import type { LinkInfo } from '../../../agent/ports';
+import { FakeAgent, sampleStatus } from '../../fakes/status';
 
 const NOW_MS = Date.UTC(2026, 5, 1);
 const DAY_MS = 86_400_000;
@@ -248,6 +250,21 @@ test.each([
 function flagOf(path: string): string {
   return `--${path.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`).replace('.', '-')}`;
 }
+
+test('a running agent says whether it is ready', async () => {
+  const agent = new FakeAgent(sampleStatus());
+  const socket = join(folder, 'agent.sock');
+  const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+  const running = await listenUnix(agent, quiet, socket);
+  const sources = { file: '/dev/null', environment: {}, flags: FLAGS };
+  const asked = async (): Promise<unknown> => (await examine(sources, machine(), NOW_MS, socket)).at(-1);
+  expect(await asked()).toMatchObject({ name: 'agent', level: 'ok' });
+  const blockers = [{ name: 'keys' as const, reason: 'node2 has none', remedy: 'wait' }];
+  agent.current = sampleStatus({ readiness: { ready: false, blockers } });
+  expect(await asked()).toMatchObject({ level: 'warn', detail: 'runs, not ready: keys: node2 has none' });
+  await running.close();
+  expect(await asked()).toMatchObject({ level: 'warn', detail: `agent at ${socket}: is not running` });
+});
 
 test('the bus folder as it is read', () => {
   const bus = join(folder, 'bus');
