@@ -45,9 +45,10 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** ENOENT, EACCES and the like; '' for what is no system error. */
+/** ENOENT, EACCES and the like; '' for what is no system error. Not by instanceof: errors may be of another realm. */
 export function errnoOf(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
+  if (typeof error !== 'object' || error === null || !('syscall' in error) || !('code' in error)) return '';
+  return typeof error.code === 'string' ? error.code : '';
 }
 
 /** Something stands under the name; a link counts as what it points to. */
