@@ -1,23 +1,18 @@
-// The control room put together: what a pass is followed by, when our record goes out, and the answers the API
-// gives. It holds the parts and no state of its own; bus, kernel, files and signing come in through the ports.
-import type { AnnouncedEpoch } from '../core/announcement';
-import { SUITE } from '../core/announcement';
+// The control room put together: what a pass is followed by, and the answers the API gives. It holds the parts and
+// little state of its own; bus, kernel, files and signing come in through the ports.
 import type { OwnClaims } from '../core/conflicts';
-import type { PrefixesOfVni } from '../core/desired';
-import type { NodeName, PeerNumber } from '../core/ids';
-import type { RecordOrder } from '../core/roster';
-import { VxsealError } from '../errors';
-import type { BusRecord, Clock, Datapath, IpAddress, Log, Netlink, NetnsOpener, TopologyBus } from '../ports';
-import type { Checkpoint } from './checkpoint';
-import { type EpochFile, Epochs } from './epochs';
-import { Prober, type ProbeSettings } from './liveness';
+import type { PeerNumber } from '../core/ids';
+import { Epochs } from './epochs';
+import { Prober } from './liveness';
 import { Loop } from './loop';
+import type { RoomParts, RoomSettings } from './parts';
 import { PeerStates } from './peerstates';
 import { PodStore } from './pods';
 import { Problems } from './problems';
+import { Publication } from './publication';
 import { judgeReadiness } from './readiness';
-import { type Picture, Reconciler, type ReconcilerSettings } from './reconciler';
-import { RecordIntake, type RecordParts } from './records';
+import { type Picture, Reconciler } from './reconciler';
+import { RecordIntake } from './records';
 import type { AgentView, AttachRequest, BusView, PodStatus, Readiness, Status } from './status';
 import {
   dropViews,
@@ -31,54 +26,8 @@ import {
   type ViewParts,
 } from './view';
 
-/** rotate() answers "try again" after this long without a publication. */
-const ROTATE_DEADLINE_MS = 10_000;
-const RETRY_MS = 200;
 /** A certificate's last day is told as a problem. */
 const CERTIFICATE_WARNING_MS = 24 * 3600_000;
-
-/** What our record says; lease, order and signature are the announcer's. */
-export interface OwnRecord {
-  readonly vteps: readonly IpAddress[];
-  readonly port: number;
-  readonly prefixes: readonly PrefixesOfVni[];
-  readonly suites: readonly string[];
-  readonly epoch: AnnouncedEpoch;
-  readonly olderEpochs: readonly AnnouncedEpoch[];
-}
-
-export interface Announcer {
-  /** Publishes when the content differs from what stands; resolves once it is on the bus. */
-  announce(record: OwnRecord): Promise<void>;
-}
-
-export interface RoomSettings extends ReconcilerSettings {
-  readonly version: string;
-  readonly bootId: string;
-  readonly busType: string;
-  readonly probes: ProbeSettings;
-  readonly reconcileIntervalMs: number;
-  readonly leaseMs: number;
-}
-
-export interface RoomParts {
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly netlink: Netlink;
-  readonly opener: NetnsOpener;
-  readonly datapath: Datapath;
-  readonly bus: TopologyBus;
-  readonly announcer: Announcer;
-  /** Sees every record before the roster does: ours may have been overwritten. */
-  readonly watchOwn: (record: BusRecord) => void;
-  readonly verify: RecordParts['verify'];
-  readonly remember: RecordParts['remember'];
-  readonly highest: ReadonlyMap<NodeName, RecordOrder>;
-  readonly identity: { readonly vteps: readonly IpAddress[]; readonly notAfterMs: number };
-  readonly checkpoint: Checkpoint;
-  readonly epochFile: EpochFile;
-  readonly randomSecret: () => Uint8Array;
-}
 
 export class ControlRoom implements AgentView {
   private readonly problems: Problems;
@@ -89,6 +38,7 @@ export class ControlRoom implements AgentView {
   private readonly prober: Prober;
   private readonly states: PeerStates;
   private readonly loop: Loop;
+  private readonly publication: Publication;
   private readonly view: ViewParts;
   private readonly startedMs: number;
   /** Peer -> fingerprints of its sending SAs at the last pass. */
@@ -114,6 +64,13 @@ export class ControlRoom implements AgentView {
       grantedVteps: () => parts.identity.vteps,
       roster: this.intake,
       pods: this.pods,
+    });
+    this.publication = new Publication(settings.overlay, {
+      clock,
+      log,
+      epochs: this.epochs,
+      problems: this.problems,
+      announcer: parts.announcer,
     });
     this.prober = new Prober(
       clock,
@@ -166,9 +123,8 @@ export class ControlRoom implements AgentView {
     this.noteIdentity();
     if (picture !== undefined) {
       this.watchPeers(picture);
-      const published = await this.publish(picture);
-      const begun = await this.grantWish(picture);
-      if (published || begun) this.loop.kick();
+      const mayPublish = this.intake.inSync();
+      if (await this.publication.after(picture, mayPublish)) this.loop.kick();
     }
     if (again) this.loop.kick();
   }
@@ -195,43 +151,6 @@ export class ControlRoom implements AgentView {
     }
     this.sendingUnder = sending;
     peerViews(picture, this.view);
-  }
-
-  /** @returns whether an epoch became known that was not. */
-  private async publish(picture: Picture): Promise<boolean> {
-    const { announce } = picture.rotation;
-    if (announce === undefined || !this.intake.inSync()) return false;
-    const pending = this.epochs.pending()?.number === announce.epoch.number;
-    try {
-      await this.parts.announcer.announce({
-        vteps: picture.underlay.vteps,
-        port: this.settings.overlay.espPort,
-        prefixes: this.settings.overlay.prefixes,
-        suites: [SUITE],
-        ...announce,
-      });
-      this.problems.clear('own record');
-    } catch (error) {
-      this.problems.reportError('own record', error);
-      return false;
-    }
-    if (!pending) return false;
-    this.epochs.published(announce.epoch.number);
-    this.parts.log.info({ epoch: announce.epoch.number }, 'epoch published');
-    return true;
-  }
-
-  private async grantWish({ rotation }: Picture): Promise<boolean> {
-    if (rotation.wish === 'none' || this.epochs.pending() !== undefined) return false;
-    try {
-      const { number } = await this.epochs.begin();
-      this.parts.log.info({ epoch: number, why: rotation.wish }, 'new epoch');
-      this.problems.clear('epoch');
-      return true;
-    } catch (error) {
-      this.problems.reportError('epoch', error);
-      return false;
-    }
   }
 
   private noteBus(): void {
@@ -313,20 +232,8 @@ export class ControlRoom implements AgentView {
     return this.pods.detach(id);
   }
 
-  async rotate(): Promise<{ readonly epoch: number }> {
-    const { number } = await this.epochs.begin();
-    const deadlineMs = this.parts.clock.nowMs() + ROTATE_DEADLINE_MS;
-    for (;;) {
-      await this.loop.run();
-      if ((this.epochs.announced()?.number ?? 0) >= number) return { epoch: number };
-      if (this.parts.clock.nowMs() + RETRY_MS > deadlineMs)
-        throw new VxsealError(
-          'not-ready',
-          `epoch ${number} is made and not published yet: ${this.problems.get('own record')?.reason ?? 'inbound keys are being installed'}`,
-          'it follows by itself; see `vxseal status`',
-        );
-      await new Promise<void>((resolve) => this.parts.clock.after(RETRY_MS, resolve));
-    }
+  rotate(): Promise<{ readonly epoch: number }> {
+    return this.publication.rotate(() => this.loop.run());
   }
 
   // ------------------------------------------------------------------------------------------- pieces

@@ -54,6 +54,12 @@ export class FakeBus implements TopologyBus {
     this.change({ connected: true, error: '' });
   }
 
+  /** The process that held it was killed: it hears nothing any more. */
+  kill(): void {
+    if (this.receive) this.topics.listeners.delete(this.receive);
+    this.watchers = [];
+  }
+
   status(): BusStatus {
     return this.state;
   }

@@ -63,6 +63,34 @@ export class ManualClock implements Clock {
   }
 }
 
+/** A process's hold on the clock: after kill() none of its timers runs. */
+export class MortalClock implements Clock {
+  private readonly cancels = new Set<() => void>();
+  private dead = false;
+
+  constructor(private readonly clock: Clock) {}
+
+  nowMs(): number {
+    return this.clock.nowMs();
+  }
+
+  monotonicNs(): bigint {
+    return this.clock.monotonicNs();
+  }
+
+  after(delayMs: number, run: () => void): () => void {
+    if (this.dead) return () => {};
+    const cancel = this.clock.after(delayMs, run);
+    this.cancels.add(cancel);
+    return cancel;
+  }
+
+  kill(): void {
+    this.dead = true;
+    for (const cancel of this.cancels) cancel();
+  }
+}
+
 /** Lets promises and immediates run until nothing of a bounded chain is left. */
 export async function settle(turns = 30): Promise<void> {
   for (let turn = 0; turn < turns; turn++) await new Promise<void>((resolve) => setImmediate(resolve));

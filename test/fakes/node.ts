@@ -2,7 +2,8 @@
 // not signed: serialised announcements, believed as they come.
 import { createHash } from 'node:crypto';
 import { deserialize, serialize } from 'node:v8';
-import { type Announcer, ControlRoom, type OwnRecord } from '../../agent/control/room';
+import type { Announcer, OwnRecord } from '../../agent/control/parts';
+import { ControlRoom } from '../../agent/control/room';
 import { NODES_TOPIC, type NodeAnnouncement, type VerifiedAnnouncement } from '../../agent/core/announcement';
 import type { IpAddress, NodeName, Prefix, Vni } from '../../agent/core/ids';
 import { accept, type Result, refuse } from '../../agent/core/result';
@@ -10,7 +11,7 @@ import type { RecordOrder } from '../../agent/core/roster';
 import type { BusRecord, TopologyBus } from '../../agent/ports';
 import { FakeBus, type MemoryTopics } from './bus';
 import { MemoryCheckpoint, MemoryEpochFile } from './checkpoint';
-import type { ManualClock } from './clock';
+import { type ManualClock, MortalClock } from './clock';
 import type { FakePins } from './datapath';
 import type { FakeFabric } from './fabric';
 import { QuietLog } from './log';
@@ -88,6 +89,7 @@ export class FakeNode {
   private secrets = 0;
   bus: FakeBus;
   room: ControlRoom;
+  private clock: MortalClock;
 
   constructor(
     readonly world: FakeWorld,
@@ -100,6 +102,7 @@ export class FakeNode {
     this.network.addAddress(lo.ifindex, '127.0.0.1', 8);
     const eth0 = this.network.addLink({ name: 'eth0' });
     this.network.addAddress(eth0.ifindex, options.vtep, 24);
+    this.clock = new MortalClock(world.clock);
     this.bus = this.makeBus();
     this.room = this.makeRoom();
   }
@@ -107,7 +110,9 @@ export class FakeNode {
   /** Ends the agent as SIGKILL would when `gracefully` is false, and makes a new one that is not started yet. */
   async renew(gracefully = true, busInSync = true): Promise<void> {
     if (gracefully) await this.room.stop();
-    this.bus.disconnect();
+    this.clock.kill();
+    this.bus.kill();
+    this.clock = new MortalClock(this.world.clock);
     this.bus = this.makeBus(busInSync);
     this.room = this.makeRoom();
   }
@@ -122,7 +127,7 @@ export class FakeNode {
 
   private makeRoom(): ControlRoom {
     this.generation += 1;
-    const { clock, fabric } = this.world;
+    const { fabric } = this.world;
     const datapath = fabric.datapath(this.name);
     datapath.open();
     const vtep = this.options.vtep as IpAddress;
@@ -152,7 +157,7 @@ export class FakeNode {
         leaseMs: LEASE_MS,
       },
       {
-        clock,
+        clock: this.clock,
         log: this.log,
         netlink: this.network.netlink(),
         opener: this.opener,

@@ -1,0 +1,54 @@
+// What the control room is made of: its settings, and the parts it gets from outside. Shapes only.
+import type { AnnouncedEpoch } from '../core/announcement';
+import type { PrefixesOfVni } from '../core/desired';
+import type { NodeName } from '../core/ids';
+import type { RecordOrder } from '../core/roster';
+import type { BusRecord, Clock, Datapath, IpAddress, Log, Netlink, NetnsOpener, TopologyBus } from '../ports';
+import type { Checkpoint } from './checkpoint';
+import type { EpochFile } from './epochs';
+import type { ProbeSettings } from './liveness';
+import type { ReconcilerSettings } from './reconciler';
+import type { RecordParts } from './records';
+
+/** What our record says; lease, order and signature are the announcer's. */
+export interface OwnRecord {
+  readonly vteps: readonly IpAddress[];
+  readonly port: number;
+  readonly prefixes: readonly PrefixesOfVni[];
+  readonly suites: readonly string[];
+  readonly epoch: AnnouncedEpoch;
+  readonly olderEpochs: readonly AnnouncedEpoch[];
+}
+
+export interface Announcer {
+  /** Publishes when the content differs from what stands; resolves once it is on the bus. */
+  announce(record: OwnRecord): Promise<void>;
+}
+
+export interface RoomSettings extends ReconcilerSettings {
+  readonly version: string;
+  readonly bootId: string;
+  readonly busType: string;
+  readonly probes: ProbeSettings;
+  readonly reconcileIntervalMs: number;
+  readonly leaseMs: number;
+}
+
+export interface RoomParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly netlink: Netlink;
+  readonly opener: NetnsOpener;
+  readonly datapath: Datapath;
+  readonly bus: TopologyBus;
+  readonly announcer: Announcer;
+  /** Sees every record before the roster does: ours may have been overwritten. */
+  readonly watchOwn: (record: BusRecord) => void;
+  readonly verify: RecordParts['verify'];
+  readonly remember: RecordParts['remember'];
+  readonly highest: ReadonlyMap<NodeName, RecordOrder>;
+  readonly identity: { readonly vteps: readonly IpAddress[]; readonly notAfterMs: number };
+  readonly checkpoint: Checkpoint;
+  readonly epochFile: EpochFile;
+  readonly randomSecret: () => Uint8Array;
+}
