@@ -20,10 +20,10 @@
 #define AEAD_AAD_AT (AEAD_TEXT_AT - POLY1305_BLOCK)
 
 struct aead {
-	__u32 state[16];      /* ChaCha20 input block */
+	struct chacha20 chacha;
 	struct poly1305 poly;
 	__u32 tag[4];
-	__u8 head[CHACHA20_PAIR]; /* key stream, blocks 0 and 1 */
+	__u8 head[CHACHA20_PAIR] __attribute__((aligned(16))); /* key stream, blocks 0 and 1 */
 	/*
 	 * [0, 48): the caller's, untouched here. [48, 64): overwritten with the associated data, so that it, the
 	 * ciphertext and the lengths are one run for Poly1305; the caller's again afterwards. [64, ...): the text,
@@ -31,6 +31,9 @@ struct aead {
 	 */
 	__u8 text[AEAD_TEXT_AT + AEAD_MAX_TEXT + 512] __attribute__((aligned(16)));
 };
+
+/* Keeps clang from knowing what it knows of x: else it drops, or moves to another register, the check after it. */
+#define AEAD_OPAQUE(x) asm volatile("" : "+r"(x))
 
 /* Context of the bpf_loop callbacks: a loop that the verifier walks once, whatever the length. */
 struct aead_loop {
@@ -40,31 +43,39 @@ struct aead_loop {
 /* Block 0 of the key stream went into the key, block 1 into the first 64 bytes: pair i is blocks 2 + 2i, 3 + 2i. */
 static long aead_crypt_pair(__u32 i, struct aead_loop *loop)
 {
+	__u32 at;
+
 	if (i >= AEAD_MAX_TEXT / CHACHA20_PAIR)
 		return 1;
-	chacha20_pair(loop->aead->state, loop->aead->text + AEAD_TEXT_AT + CHACHA20_BLOCK + i * CHACHA20_PAIR);
+	at = AEAD_TEXT_AT + CHACHA20_BLOCK + i * CHACHA20_PAIR;
+	chacha20_pair(&loop->aead->chacha, (struct chacha20_text *)(loop->aead->text + at));
 	return 0;
 }
 
 static long aead_mac_run(__u32 i, struct aead_loop *loop)
 {
+	__u32 at;
+
 	if (i > AEAD_MAX_TEXT / (POLY1305_RUN * POLY1305_BLOCK))
 		return 1;
-	poly1305_run(&loop->aead->poly, loop->aead->text + AEAD_AAD_AT + i * (POLY1305_RUN * POLY1305_BLOCK),
+	at = i * (POLY1305_RUN * POLY1305_BLOCK);
+	AEAD_OPAQUE(at); /* else + becomes |, of which the verifier knows less */
+	poly1305_run(&loop->aead->poly, (const struct poly1305_text *)(loop->aead->text + AEAD_AAD_AT + at),
 		     POLY1305_RUN);
 	return 0;
 }
 
-/* Keeps clang from knowing what it knows of x: else it drops, or moves to another register, the check after it. */
-#define AEAD_OPAQUE(x) asm volatile("" : "+r"(x))
-
 /* XORs the key stream from block 1 on to the text. What lies behind it, up to a whole pair, becomes garbage. */
-static __noinline int aead_crypt(struct aead *a, __u32 len)
+__noinline int aead_crypt(struct aead *a, __u32 len)
 {
 	struct aead_loop loop = { .aead = a };
-	const word64 *block1 = (const word64 *)(a->head + CHACHA20_BLOCK);
-	word64 *text = (word64 *)(a->text + AEAD_TEXT_AT);
+	const word64 *block1;
+	word64 *text;
 
+	if (!a)
+		return -1;
+	block1 = (const word64 *)(a->head + CHACHA20_BLOCK);
+	text = (word64 *)(a->text + AEAD_TEXT_AT);
 	for (int i = 0; i < CHACHA20_BLOCK / 8; i++)
 		text[i] ^= block1[i];
 	if (len > CHACHA20_BLOCK)
@@ -76,16 +87,17 @@ static __noinline int aead_crypt(struct aead *a, __u32 len)
  * Leaves in a->tag the tag of AAD | ciphertext | padding | lengths (RFC 8439 §2.8). The 32 bytes behind the
  * ciphertext, where a received tag lies, are overwritten.
  */
-static __noinline int aead_mac(struct aead *a, __u32 aad_len, __u32 len)
+__noinline int aead_mac(struct aead *a, __u32 aad_len, __u32 len)
 {
 	struct aead_loop loop = { .aead = a };
-	const word32 *key = (const word32 *)a->head;
 	__u32 blocks, rest, at;
+	const word32 *key;
 	word64 *p;
 
 	AEAD_OPAQUE(len);
-	if (len > AEAD_MAX_TEXT)
+	if (!a || len > AEAD_MAX_TEXT)
 		return -1;
+	key = (const word32 *)a->head;
 	p = (word64 *)(a->text + AEAD_TEXT_AT + len);
 	p[0] = 0;
 	p[1] = 0;
@@ -105,7 +117,7 @@ static __noinline int aead_mac(struct aead *a, __u32 aad_len, __u32 len)
 	AEAD_OPAQUE(at);
 	if (at > AEAD_MAX_TEXT / POLY1305_BLOCK)
 		return -1;
-	poly1305_run(&a->poly, a->text + AEAD_AAD_AT + at * POLY1305_BLOCK, rest);
+	poly1305_run(&a->poly, (const struct poly1305_text *)(a->text + AEAD_AAD_AT + at * POLY1305_BLOCK), rest);
 	poly1305_finish(&a->poly, key + 4, a->tag);
 	return 0;
 }
@@ -115,9 +127,9 @@ static __always_inline void aead_init(struct aead *a, const __u32 key[8], __u32 
 {
 	word32 *laid = (word32 *)(a->text + AEAD_AAD_AT);
 
-	chacha20_init(a->state, key, salt, iv);
+	chacha20_init(&a->chacha, key, salt, iv);
 	__builtin_memset(a->head, 0, sizeof(a->head));
-	chacha20_pair(a->state, a->head);
+	chacha20_pair(&a->chacha, (struct chacha20_text *)a->head);
 	laid[0] = aad[0];
 	laid[1] = aad[1];
 	laid[2] = aad_len > 8 ? aad[2] : 0;
@@ -128,7 +140,7 @@ static __always_inline void aead_init(struct aead *a, const __u32 key[8], __u32 
  * Encrypts `len` bytes at a->text + 64 in place and writes the 16 bytes of the tag behind them.
  *
  * Nonce = salt | iv, both as they lie on the wire. aad_len is 8 or 12 (RFC 7634 §2.1); aad's other words must be
- * readable and are ignored. The key stays the caller's; a->state and a->head hold secrets afterwards, as the map
+ * readable and are ignored. The key stays the caller's; a->chacha and a->head hold secrets afterwards, as the map
  * that the key came from does.
  * Returns 0, or -1 when len is beyond AEAD_MAX_TEXT: the text is then still in clear and must not be sent.
  */

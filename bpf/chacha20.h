@@ -82,9 +82,19 @@ static __always_inline void chacha20_diagonals(volatile __u32 *x, __u64 twice)
 	chacha20_quarter(x, 3, 4, 9, 14, twice);
 }
 
+struct chacha20 {
+	__u32 word[16]; /* input block, RFC 8439 §2.3 */
+};
+
+struct chacha20_text {
+	__u8 byte[CHACHA20_PAIR];
+};
+
 /* "expand 32-byte k" | key | counter 0 | nonce (RFC 8439 §2.3); nonce = salt | iv as they lie on the wire. */
-static __always_inline void chacha20_init(__u32 state[16], const __u32 key[8], __u32 salt, __u64 iv)
+static __always_inline void chacha20_init(struct chacha20 *c, const __u32 key[8], __u32 salt, __u64 iv)
 {
+	__u32 *state = c->word;
+
 	state[0] = 0x61707865;
 	state[1] = 0x3320646e;
 	state[2] = 0x79622d32;
@@ -98,15 +108,23 @@ static __always_inline void chacha20_init(__u32 state[16], const __u32 key[8], _
 }
 
 /*
- * XORs 128 bytes at `data` with the key stream of blocks state[12] and state[12] + 1, and moves state[12] on by
- * two. The blocks alternate round by round: one's independent steps fill the gaps of the other's.
+ * XORs the text with the key stream of the blocks of the counter, word[12], and the one after, and moves the counter
+ * on by two. The blocks alternate round by round: one's independent steps fill the gaps of the other's.
+ *
+ * A global function, as are the cipher's other long ones: the verifier walks it once a program, not once a call
+ * and state of the caller. It takes pointers only to types of a size, and does not trust them to be there.
  */
-static __noinline int chacha20_pair(__u32 *state, __u8 *data)
+__noinline int chacha20_pair(struct chacha20 *c, struct chacha20_text *text)
 {
 	volatile __u32 x[16], y[16];
-	word32 *out = (word32 *)data;
 	__u64 twice = 0x100000001ull;
+	__u32 *state;
+	word32 *out;
 
+	if (!c || !text)
+		return -1;
+	state = c->word;
+	out = (word32 *)text;
 	asm volatile("" : "+r"(twice)); /* stays in a register */
 	for (int i = 0; i < 16; i++) {
 		__u32 word = state[i];

@@ -26,6 +26,10 @@ struct poly1305 {
 	__u64 carry;         /* out of h3, counts 5 each; added with the next block */
 };
 
+struct poly1305_text {
+	__u8 byte[POLY1305_RUN * POLY1305_BLOCK];
+};
+
 /* key: 32 bytes, r | s (RFC 8439 §2.5.1). */
 static __always_inline void poly1305_init(struct poly1305 *p, const word32 *key)
 {
@@ -39,13 +43,23 @@ static __always_inline void poly1305_init(struct poly1305 *p, const word32 *key)
 	p->h0 = p->h1 = p->h2 = p->h3 = p->carry = 0;
 }
 
-/* Adds 1 to POLY1305_RUN blocks. The accumulator lives in registers meanwhile. */
-static __noinline int poly1305_run(struct poly1305 *p, const __u8 *data, __u32 blocks)
+/*
+ * Adds the first `blocks` of a run, at most POLY1305_RUN. The accumulator lives in registers meanwhile. Global:
+ * see chacha20_pair().
+ */
+__noinline int poly1305_run(struct poly1305 *p, const struct poly1305_text *text, __u32 blocks)
 {
-	__u64 h0 = p->h0, h1 = p->h1, h2 = p->h2, h3 = p->h3, carry = p->carry;
+	__u64 h0, h1, h2, h3, carry;
+	const __u8 *data;
 
-	if (blocks > POLY1305_RUN)
+	if (!p || !text || blocks > POLY1305_RUN)
 		return -1;
+	h0 = p->h0;
+	h1 = p->h1;
+	h2 = p->h2;
+	h3 = p->h3;
+	carry = p->carry;
+	data = text->byte;
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < blocks; i++, data += POLY1305_BLOCK) {
 		const word32 *m = (const word32 *)data;
