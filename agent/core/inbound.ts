@@ -12,6 +12,8 @@ export interface Inbound {
   readonly kept: readonly KeptRxSa[];
   /** Some SA under our newest epoch is not installed yet: its record must wait (R1). */
   readonly missing: boolean;
+  /** Some SA under the peer's newest epoch and a published one of ours is not installed yet (R2). */
+  readonly deaf: boolean;
   /** Why an SA under our newest epoch can never be installed. */
   readonly trouble: 'spent' | 'spi-clash' | undefined;
 }
@@ -24,6 +26,7 @@ export function chooseInbound(input: RotationInput, work: PeerPairs): Inbound {
   const found = new Map(work.rx.map((sa) => [place(sa.spi, sa.source), sa]));
   const sas: (RxSa & { own: number })[] = [];
   let missing = false;
+  let deaf = false;
   let trouble: Inbound['trouble'];
   for (const pair of work.pairs) {
     for (const sa of pair.rx) {
@@ -31,10 +34,10 @@ export function chooseInbound(input: RotationInput, work: PeerPairs): Inbound {
       const installed = at?.fingerprint === sa.fingerprint && at.vni === sa.vni;
       if (!isWanted(input, work, pair, installed ? at : undefined)) continue;
       const obstacle = installed ? undefined : obstacleTo(input, pair, sa, at);
-      if (pair.own === 0) {
-        missing ||= !installed && obstacle === undefined;
-        trouble ??= obstacle;
-      }
+      const absent = !installed && obstacle === undefined;
+      if (pair.own === 0) trouble ??= obstacle;
+      if (pair.own === 0) missing ||= absent;
+      if (pair.their === 0 && input.own[pair.own]?.publishedNs !== undefined) deaf ||= absent;
       if (obstacle !== undefined) continue;
       sas.push({
         own: pair.own,
@@ -47,7 +50,7 @@ export function chooseInbound(input: RotationInput, work: PeerPairs): Inbound {
       });
     }
   }
-  return { sas, kept: chooseKept(input, work), missing, trouble };
+  return { sas, kept: chooseKept(input, work), missing, deaf, trouble };
 }
 
 /**

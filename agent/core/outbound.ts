@@ -1,6 +1,6 @@
 // Under which SA we send to one peer in one VNI (docs/keys.md §4, rules R2 to R5): one that the peer can open for
 // certain whenever there is such a one, and never one whose counter would start again.
-import { mayCarryTx, nsOf } from './epochs';
+import { mayCarryTx, nsOf, type OwnEpoch } from './epochs';
 import type { Vni } from './ids';
 import type { EpochPair, FoundTxSa, PeerPairs, RotationInput } from './pairs';
 import type { KeptTxSa, TxSa } from './state';
@@ -21,26 +21,35 @@ export interface Outbound {
 /** Share of the packet limit left for rotation to take place in. */
 const RESERVE = 8n;
 
-export function chooseOutbound(input: RotationInput, work: PeerPairs, vni: Vni): Outbound {
+/**
+ * @param deaf we cannot open all that the peer may send under its newest epoch yet: not to be used, because a packet
+ * under it tells the peer that we can
+ */
+export function chooseOutbound(input: RotationInput, work: PeerPairs, vni: Vni, deaf: boolean): Outbound {
   const found = work.tx.find((sa) => sa.vni === vni);
   const current = found === undefined ? undefined : pairOf(work, found);
   const adopted = found !== undefined && current === undefined && !input.installed.has(found.fingerprint);
-  const candidates = candidatesOf(input, work).filter((pair) => !isSpent(input, work, pair, found, vni));
-  const target = candidates[0];
+  const unspent = candidatesOf(input, work).filter((pair) => !isSpent(input, work, pair, found, vni));
+  const candidates = deaf ? [] : unspent;
+  const best = candidates[0];
 
-  let stays: boolean;
-  if (work.provenOwn !== undefined && target?.own === work.provenOwn) stays = false;
-  else if (adopted)
-    stays = mayCarryTx(input.startedNs, input.nowNs, input.timing) && !isStale(input, work, target);
-  else stays = current !== undefined && isUsable(input, work, current);
-
-  const pair = stays ? current : target;
+  let pair: EpochPair | undefined;
+  let kept: KeptTxSa | undefined;
+  if (work.provenOwn !== undefined && best?.own === work.provenOwn) {
+    pair = best;
+  } else if (adopted && mayStay(input, work, best)) {
+    kept = { vni, peer: work.peer.number, fingerprint: found.fingerprint };
+  } else if (current !== undefined && isUsable(input, work, current)) {
+    pair = candidates.find((candidate) => candidate.own === current.own) ?? current;
+  } else {
+    pair = best;
+  }
   return {
     vni,
     sa: pair === undefined ? undefined : saOf(input, work, pair, vni),
     pair,
-    kept: stays && adopted ? { vni, peer: work.peer.number, fingerprint: found.fingerprint } : undefined,
-    spent: target === undefined && !stays && input.own.some((epoch) => epoch.publishedNs !== undefined),
+    kept,
+    spent: unspent.length === 0 && pair === undefined && kept === undefined && input.own.some(isPublished),
     ending: pair !== undefined && pair === current && isEnding(found),
   };
 }
@@ -53,9 +62,10 @@ function pairOf(work: PeerPairs, found: FoundTxSa): EpochPair | undefined {
 }
 
 /**
- * Pairs to send under, best first. Always the peer's newest epoch: its owner installed what it needs before it
- * announced it (R1). Of ours the newest that the peer has proven (R2); with no proof the oldest that is published,
- * since whoever knows a newer one was told of it too (R3). Newer ones follow, for when that one is spent.
+ * Pairs to send under, best first. Always the peer's newest epoch: before it announced that one it installed it for
+ * every epoch of ours that it knew (R1), so a peer that opens an older one opens this one too. Of ours the newest
+ * that the peer has proven (R2); with no proof the oldest that is published, since whoever knows a newer one was
+ * told of it too (R3). Newer ones follow, for when that one is spent.
  */
 function candidatesOf(input: RotationInput, { pairs, provenOwn }: PeerPairs): readonly EpochPair[] {
   return pairs
@@ -63,7 +73,7 @@ function candidatesOf(input: RotationInput, { pairs, provenOwn }: PeerPairs): re
       const epoch = input.own[own];
       if (their !== 0 || epoch === undefined) return false;
       if (!mayCarryTx(epoch.supersededNs, input.nowNs, input.timing)) return false;
-      return provenOwn === undefined ? epoch.publishedNs !== undefined : own <= provenOwn;
+      return provenOwn === undefined ? isPublished(epoch) : own <= provenOwn;
     })
     .sort((a, b) => b.own - a.own);
 }
@@ -99,19 +109,23 @@ function saOf({ packetLimit }: RotationInput, work: PeerPairs, pair: EpochPair, 
 }
 
 /**
- * Both ends restarted: each holds an adopted SA that works and waits for the other's proof. The one timer of
- * rotation, for the one case without another way out; it is long against the delay of any record.
+ * Whether an adopted SA goes on unproven. Not beyond the hard limit; and not when both ends restarted and each waits
+ * for the other's proof: the one timer of rotation, for the one case without another way out. It is long against the
+ * delay of any record.
  */
-function isStale(
-  { own, nowNs, timing }: RotationInput,
+function mayStay(
+  { own, nowNs, startedNs, timing }: RotationInput,
   { peer }: PeerPairs,
-  target: EpochPair | undefined,
+  best: EpochPair | undefined,
 ): boolean {
-  const publishedNs = target === undefined ? undefined : own[target.own]?.publishedNs;
+  if (!mayCarryTx(startedNs, nowNs, timing)) return false;
+  const publishedNs = best === undefined ? undefined : own[best.own]?.publishedNs;
   const seenNs = peer.epochs[0]?.firstSeenNs;
-  if (publishedNs === undefined || seenNs === undefined) return false;
-  return [publishedNs, seenNs].every((sinceNs) => nowNs - sinceNs >= nsOf(timing.stalemateMs));
+  if (publishedNs === undefined || seenNs === undefined) return true;
+  return [publishedNs, seenNs].some((sinceNs) => nowNs - sinceNs < nsOf(timing.stalemateMs));
 }
 
 const isEnding = (found: FoundTxSa | undefined): boolean =>
   found !== undefined && found.sequence >= found.limit - found.limit / RESERVE;
+
+const isPublished = (epoch: OwnEpoch): boolean => epoch.publishedNs !== undefined;

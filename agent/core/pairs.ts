@@ -53,7 +53,8 @@ export interface RotationInput {
   readonly installed: ReadonlySet<string>;
   readonly packetLimit: bigint;
   readonly timing: RotationTiming;
-  readonly secrets: SharedSecrets;
+  /** Derivation, with a memory; a name for each key is enough for a model. */
+  readonly secrets: Pick<SharedSecrets, 'rx' | 'tx'>;
 }
 
 /** Indexes into `own` and `peer.epochs`: 0 is the newest. */

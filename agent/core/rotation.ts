@@ -60,11 +60,8 @@ export function rotate(input: RotationInput): Rotation {
   const { own } = input;
   const choices = pairUp(input).map((work): Choice => {
     const vnis = [...work.peer.vnis].sort((a, b) => a - b);
-    return {
-      work,
-      inbound: chooseInbound(input, work),
-      outbound: vnis.map((vni) => chooseOutbound(input, work, vni)),
-    };
+    const inbound = chooseInbound(input, work);
+    return { work, inbound, outbound: vnis.map((vni) => chooseOutbound(input, work, vni, inbound.deaf)) };
   });
   const outbound = choices.flatMap((choice) => choice.outbound);
   const readyToPublish = own.length > 0 && !choices.some((choice) => choice.inbound.missing);
@@ -122,7 +119,7 @@ function wishOf(own: readonly OwnEpoch[], choices: readonly Choice[]): EpochWish
   return 'none';
 }
 
-function keyState(own: readonly OwnEpoch[], { work, outbound }: Choice): PeerKeyState {
+function keyState(own: readonly OwnEpoch[], { work, inbound, outbound }: Choice): PeerKeyState {
   const { peer, provenOwn } = work;
   const first = outbound[0];
   const pair = first?.pair;
@@ -136,7 +133,8 @@ function keyState(own: readonly OwnEpoch[], { work, outbound }: Choice): PeerKey
     txEpochs: ours === undefined || theirs === undefined ? undefined : { ours, theirs },
     adopted,
   };
-  if (pair === undefined && !adopted) return { ...common, state: 'no-key', why: whyNoKey(own, first) };
+  if (pair === undefined && !adopted)
+    return { ...common, state: 'no-key', why: whyNoKey(own, inbound, first) };
   if (adopted) return { ...common, state: 'rotating', why: 'still under the keys of a former agent process' };
   if (provenOwn !== 0) {
     return { ...common, state: 'rotating', why: `no packet from it yet under our epoch ${own[0]?.number}` };
@@ -145,8 +143,9 @@ function keyState(own: readonly OwnEpoch[], { work, outbound }: Choice): PeerKey
   return { ...common, state: 'rotating', why: `moving to its epoch ${peer.epochs[0]?.number}` };
 }
 
-function whyNoKey(own: readonly OwnEpoch[], first: Outbound | undefined): string {
+function whyNoKey(own: readonly OwnEpoch[], inbound: Inbound, first: Outbound | undefined): string {
   if (own.every((epoch) => epoch.publishedNs === undefined)) return 'our own epoch is not published yet';
+  if (inbound.deaf) return 'keys to receive under are being installed';
   if (first?.spent === true) return 'keys of our epoch are spent: a new epoch is needed';
   return 'no usable pair of epochs';
 }
