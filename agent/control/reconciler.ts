@@ -61,8 +61,6 @@ export interface Picture {
   readonly peers: readonly Peer[];
   readonly rotation: Rotation;
   readonly wanted: DesiredState;
-  /** Nothing was left to do or to skip: the kernel is as wanted. */
-  readonly settled: boolean;
 }
 
 export class Reconciler {
@@ -71,6 +69,8 @@ export class Reconciler {
   private book: EpochBook = new Map();
   /** Fingerprint -> our newest epoch when it was installed: kept as long as one of its epochs could be. */
   private readonly installed = new Map<string, number>();
+  /** ifindex that the data plane's settings name, as far as this process wrote them. */
+  private configuredFor: number | undefined;
   private lastUnderlay: Underlay | undefined;
   private lastPicture: Picture | undefined;
 
@@ -93,16 +93,22 @@ export class Reconciler {
     const underlay = this.underlay(observed);
     if (underlay === undefined) return false;
     const picture = this.decide(observed, underlay);
-    const steps = plan(picture.wanted, observed, this.parts.roster.inSync());
+    const steps = plan(picture.wanted, this.trusted(observed), this.parts.roster.inSync());
     const applied = await applySteps(steps, this.parts.netlink, this.parts.datapath, observed.vxlan?.ifindex);
+    this.configuredFor = applied.configuredFor ?? this.configuredFor;
     this.remember(applied.installed);
     this.tell(applied.failed);
     // What was written is read back: only what stands counts for publication and readiness.
     const after = steps.length === 0 ? observed : await this.read();
     if (after === undefined) return false;
-    this.lastPicture = { ...this.decide(after, underlay), settled: applied.failed.size === 0 };
+    this.lastPicture = this.decide(after, underlay);
     this.retire(this.lastPicture.rotation);
     return applied.deviceChanged;
+  }
+
+  /** Settings that name another device than the one that is there are none: it may be new under the old name. */
+  private trusted(observed: Observation): Observation {
+    return this.configuredFor === observed.vxlan?.ifindex ? observed : { ...observed, settings: undefined };
   }
 
   private async read(): Promise<Observation | undefined> {
@@ -133,7 +139,7 @@ export class Reconciler {
     return devices.length === 0 ? undefined : { vteps: last.vteps, devices };
   }
 
-  private decide(observed: Observation, underlay: Underlay): Omit<Picture, 'settled'> {
+  private decide(observed: Observation, underlay: Underlay): Picture {
     const { epochs, clock, pods } = this.parts;
     const config = { ...this.settings.overlay, vteps: underlay.vteps };
     const roster = this.parts.roster.nodes({ ...config, node: this.settings.node });

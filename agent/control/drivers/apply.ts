@@ -8,9 +8,10 @@ import type { Datapath, Netlink } from '../../ports';
 export interface Applied {
   /** Objects of the steps that failed, with what was thrown. */
   readonly failed: ReadonlyMap<string, unknown>;
-  readonly done: number;
   /** The device is new or was changed: hooks on it can be planned only now. */
   readonly deviceChanged: boolean;
+  /** ifindex of the device that the settings written name; undefined when none were written. */
+  readonly configuredFor: number | undefined;
   /** Fingerprints of SAs written. */
   readonly installed: readonly string[];
 }
@@ -21,6 +22,7 @@ const EGRESS_GUARDS: ReadonlySet<ProgramName> = new Set(['encap', 'seal']);
 interface Progress {
   vxlanIfindex: number | undefined;
   deviceChanged: boolean;
+  configuredFor: number | undefined;
   guarded: boolean;
   readonly installed: string[];
 }
@@ -33,13 +35,17 @@ export async function applySteps(
   vxlanIfindex: number | undefined,
 ): Promise<Applied> {
   const failed = new Map<string, unknown>();
-  const progress: Progress = { vxlanIfindex, deviceChanged: false, guarded: true, installed: [] };
-  let done = 0;
+  const progress: Progress = {
+    vxlanIfindex,
+    deviceChanged: false,
+    configuredFor: undefined,
+    guarded: true,
+    installed: [],
+  };
   for (const step of steps) {
     if (leadsIntoTunnel(step) && (!progress.guarded || progress.deviceChanged)) continue;
     try {
       await applyStep(step, netlink, datapath, progress);
-      done += 1;
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
       failed.set(step.object, error);
@@ -47,7 +53,8 @@ export async function applySteps(
         progress.guarded = false;
     }
   }
-  return { failed, done, deviceChanged: progress.deviceChanged, installed: progress.installed };
+  const { deviceChanged, configuredFor, installed } = progress;
+  return { failed, deviceChanged, configuredFor, installed };
 }
 
 const leadsIntoTunnel = (step: Step): boolean => step.do === 'put-tx' || step.do === 'put-route';
@@ -67,7 +74,9 @@ async function applyStep(
     }
     case 'put-settings':
       // Without a device there is nothing to name in the settings; the failure of its creation is told already.
-      if (progress.vxlanIfindex !== undefined) datapath.configure(step.settings, progress.vxlanIfindex);
+      if (progress.vxlanIfindex === undefined) return;
+      datapath.configure(step.settings, progress.vxlanIfindex);
+      progress.configuredFor = progress.vxlanIfindex;
       return;
     case 'put-rx':
       datapath.sas.putRx(step.sa);
