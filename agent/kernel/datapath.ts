@@ -1,0 +1,270 @@
+// The Datapath port: programs, hooks, maps and pins as one object. Everything it makes is pinned and goes on working
+// without it; only detach(), remove() and destroy() end something.
+import { randomBytes } from 'node:crypto';
+import {
+  ABI_VERSION,
+  decodeConfig,
+  decodeEvent,
+  encodeConfig,
+  encodeProbe,
+  type InstalledConfig,
+  MAP_LAYOUT,
+} from '../abi/codec';
+import type { PeerNumber } from '../core/ids';
+import type { DatapathSettings, HookEntry, OverlayEntry, PeerEntry, PodEntry } from '../core/state';
+import { KernelError } from '../errors';
+import type { AttachedHook, Datapath, DropCount, PeerTraffic, ProbeReply, SaTables, Table } from '../ports';
+import { readDrops, readTraffic } from './counters';
+import { attempt, isErrno, kernelError } from './fault';
+import { Hooks, type XdpChoice } from './hooks';
+import type { Fd, Native } from './native';
+import { Pins } from './pins';
+import { type LoadedPrograms, loadPrograms } from './programs';
+import { createSaTables } from './sas';
+import { createOverlayTable, createPeerTable, createPodTable } from './tables';
+
+const CONFIG_KEY = Buffer.alloc(4);
+
+export interface DatapathOptions {
+  /** Folder of the compiled objects. */
+  readonly bpfDir: string;
+  /** Folder on a bpffs; one is mounted if there is none. */
+  readonly pinDir: string;
+  readonly xdp: XdpChoice;
+}
+
+export function createDatapath(native: Native, options: DatapathOptions): Datapath {
+  return new PinnedDatapath(native, options);
+}
+
+/** What open() makes. */
+interface Opened {
+  readonly programs: LoadedPrograms;
+  readonly hooks: Hooks;
+  readonly overlay: Table<OverlayEntry>;
+  readonly peers: Table<PeerEntry>;
+  readonly pods: Table<PodEntry>;
+  readonly sas: SaTables;
+  readonly ring: { close(): void };
+}
+
+class PinnedDatapath implements Datapath {
+  private readonly pins: Pins;
+  private opened: Opened | undefined;
+  private readonly listeners: ((reply: ProbeReply) => void)[] = [];
+
+  constructor(
+    private readonly native: Native,
+    private readonly options: DatapathOptions,
+  ) {
+    this.pins = new Pins(native, options.pinDir);
+  }
+
+  open(): void {
+    this.pins.prepare();
+    this.refuseOtherLayout();
+    const { native, pins } = this;
+    const programs = loadPrograms(native, this.options.bpfDir, pins.maps);
+    try {
+      const map = (name: string) => programs.map(name);
+      const hooks = new Hooks(native, pins, programs, this.options.xdp);
+      hooks.adopt();
+      for (const name of programs.names) pins.pinProgram(name, programs.program(name));
+      this.opened = {
+        programs,
+        hooks,
+        overlay: createOverlayTable(native, map('overlay')),
+        peers: createPeerTable(native, map('peers'), map('vteps'), map('peer_stats')),
+        pods: createPodTable(native, map('pods'), map('endpoints')),
+        sas: createSaTables(native, map('tx_sa'), map('rx_sa')),
+        ring: attempt('open ring buffer of events', () =>
+          native.openRingBuffer(map('events'), (record) => this.receive(record)),
+        ),
+      };
+    } catch (cause) {
+      programs.close();
+      throw cause;
+    }
+  }
+
+  get overlay(): Table<OverlayEntry> {
+    return this.use().overlay;
+  }
+
+  get peers(): Table<PeerEntry> {
+    return this.use().peers;
+  }
+
+  get pods(): Table<PodEntry> {
+    return this.use().pods;
+  }
+
+  get sas(): SaTables {
+    return this.use().sas;
+  }
+
+  settings(): DatapathSettings | undefined {
+    return this.installed()?.settings;
+  }
+
+  configure(settings: DatapathSettings, vxlanIfindex: number): void {
+    const before = this.installed();
+    const value = encodeConfig({
+      settings,
+      vxlanIfindex,
+      cookie: before?.cookie ?? randomCookie(),
+      stamp: before?.stamp ?? randomStamp(),
+    });
+    attempt('write configuration of the data plane', () =>
+      this.native.mapUpdate(this.map('config'), CONFIG_KEY, value),
+    );
+  }
+
+  attached(): AttachedHook[] {
+    return this.use().hooks.list();
+  }
+
+  attach(hook: HookEntry): AttachedHook {
+    return this.use().hooks.attach(hook);
+  }
+
+  detach(hook: HookEntry): void {
+    this.use().hooks.detach(hook);
+  }
+
+  dropCounts(): DropCount[] {
+    return readDrops(this.native, this.map('drops'));
+  }
+
+  peerTraffic(): PeerTraffic[] {
+    return readTraffic(this.native, this.map('peer_stats'));
+  }
+
+  sendProbe(peer: PeerNumber, id: bigint, frameBytes: number): void {
+    const op = `send probe to peer ${peer}`;
+    const config = this.installed();
+    if (config === undefined) throw new KernelError(op, 2, 'ENOENT', 'the data plane is not configured yet');
+    const frame = encodeProbe({ peer, id, sentNs: process.hrtime.bigint() }, frameBytes);
+    try {
+      this.native.sendFrame(config.vxlanIfindex, frame);
+    } catch (cause) {
+      // A drop by our own programs comes back as ENOBUFS: it is counted there, and the probe is lost.
+      if (!isErrno(cause, 'ENOBUFS')) throw kernelError(op, cause);
+    }
+  }
+
+  onProbeReply(listener: (reply: ProbeReply) => void): void {
+    this.listeners.push(listener);
+  }
+
+  mapUsage(): { map: string; entries: number; capacity: number }[] {
+    return Object.keys(MAP_LAYOUT)
+      .filter((name) => name !== 'config' && name !== 'events')
+      .map((name) => {
+        const map = this.map(name);
+        return attempt(`look at map ${name}`, () => ({
+          map: name,
+          entries: this.countEntries(map),
+          capacity: this.native.mapInfo(map).maxEntries,
+        }));
+      });
+  }
+
+  close(): void {
+    this.opened?.ring.close();
+    this.opened?.programs.close();
+    this.opened = undefined;
+  }
+
+  destroy(): void {
+    const hooks = this.opened?.hooks ?? new Hooks(this.native, this.pins, NO_PROGRAMS, this.options.xdp);
+    hooks.detachAll();
+    this.close();
+    this.pins.removeAll();
+  }
+
+  private use(): Opened {
+    if (this.opened === undefined) throw new Error('the data plane is not open');
+    return this.opened;
+  }
+
+  private map(name: string): Fd {
+    return this.use().programs.map(name);
+  }
+
+  private installed(): InstalledConfig | undefined {
+    const value = attempt('read configuration of the data plane', () =>
+      this.native.mapLookup(this.map('config'), CONFIG_KEY),
+    );
+    const config = value === undefined ? undefined : decodeConfig(value);
+    return config?.abi === ABI_VERSION && config.cookie !== 0n ? config : undefined;
+  }
+
+  private countEntries(map: Fd): number {
+    const entries = this.native.mapEntries(map);
+    for (const { value } of entries) this.native.wipe(value); // some of them are keys
+    return entries.length;
+  }
+
+  /** A map pinned by a version with another layout must not be read with this one's eyes. */
+  private refuseOtherLayout(): void {
+    for (const [name, expected] of Object.entries(MAP_LAYOUT)) {
+      const pinned = this.pins.openMap(name);
+      if (pinned === undefined) continue;
+      try {
+        const found = attempt(`look at pinned map ${name}`, () => this.native.mapInfo(pinned));
+        if (found.keySize !== expected.keySize || found.valueSize !== expected.valueSize) {
+          throw otherLayout(name, `entries of ${found.keySize} + ${found.valueSize} bytes`);
+        }
+        if (name === 'config') this.refuseOtherAbi(pinned);
+      } finally {
+        pinned.close();
+      }
+    }
+  }
+
+  private refuseOtherAbi(config: Fd): void {
+    const value = attempt('read pinned configuration', () => this.native.mapLookup(config, CONFIG_KEY));
+    const abi = value === undefined ? 0 : decodeConfig(value).abi;
+    if (abi !== 0 && abi !== ABI_VERSION) throw otherLayout('config', `layout ${abi}`);
+  }
+
+  private receive(record: Buffer): void {
+    const reply = decodeEvent(record);
+    if (reply !== undefined) for (const listener of this.listeners) listener(reply);
+  }
+}
+
+/** For a destroy() without open(), which must work with what another version has pinned: detaching needs none. */
+const NO_PROGRAMS: LoadedPrograms = {
+  program: (name) => {
+    throw new Error(`program ${name} is not loaded`);
+  },
+  map: (name) => {
+    throw new Error(`map ${name} is not loaded`);
+  },
+  names: [],
+  close: () => {},
+};
+
+function otherLayout(map: string, found: string): KernelError {
+  return new KernelError(
+    `adopt pinned map ${map}`,
+    22,
+    'EINVAL',
+    `it was made by another version (${found}, this version has layout ${ABI_VERSION}): ` +
+      'run that version, or remove its data plane with "vxseal agent --cleanup" and start again',
+  );
+}
+
+/** Never 0: a zero entry of the map would be valid. */
+function randomCookie(): bigint {
+  const cookie = randomBytes(8).readBigUInt64LE();
+  return cookie === 0n ? randomCookie() : cookie;
+}
+
+/** The data plane uses the value and its complement, and neither may be 0 (abi.h). */
+function randomStamp(): number {
+  const stamp = randomBytes(2).readUInt16LE();
+  return stamp === 0 || stamp === 0xffff ? randomStamp() : stamp;
+}

@@ -1,0 +1,107 @@
+// The SA maps. A counter that starts again under a key breaks the cipher, so nothing here overwrites an SA with its
+// own key. Key bytes that were read are wiped at once; V8 may keep copies that nobody can reach.
+import { createHash } from 'node:crypto';
+import {
+  decodeRxSa,
+  decodeTxSa,
+  encodeRxKey,
+  encodeRxSa,
+  encodeTxKey,
+  encodeTxSa,
+  saKeyMaterial,
+} from '../abi/codec';
+import type { IpAddress, PeerNumber, Spi, Vni } from '../core/ids';
+import type { RxSa, SaKeys, TxSa } from '../core/state';
+import type { InstalledRxSa, InstalledTxSa, SaTables } from '../ports';
+import { attempt } from './fault';
+import type { Fd, Native } from './native';
+
+export function createSaTables(native: Native, txMap: Fd, rxMap: Fd): SaTables {
+  return new MapSaTables(native, txMap, rxMap);
+}
+
+/** First 8 bytes of SHA-256("vxseal/1 fingerprint" | key | salt), hex. */
+export function fingerprint(key: Uint8Array, salt: Uint8Array): string {
+  return createHash('sha256')
+    .update('vxseal/1 fingerprint')
+    .update(key)
+    .update(salt)
+    .digest('hex')
+    .slice(0, 16);
+}
+
+class MapSaTables implements SaTables {
+  constructor(
+    private readonly native: Native,
+    private readonly txMap: Fd,
+    private readonly rxMap: Fd,
+  ) {}
+
+  listTx(): InstalledTxSa[] {
+    const entries = attempt('list sending SAs', () => this.native.mapEntries(this.txMap));
+    return entries.map(({ key, value }) =>
+      this.wiping([value], () => ({ ...decodeTxSa(key, value), fingerprint: fingerprintOf('tx_sa', value) })),
+    );
+  }
+
+  /** Without BPF_F_LOCK: each counter is one word, and nothing compares two of them. */
+  listRx(): InstalledRxSa[] {
+    const entries = attempt('list receiving SAs', () => this.native.mapEntries(this.rxMap));
+    return entries.map(({ key, value }) =>
+      this.wiping([value], () => ({ ...decodeRxSa(key, value), fingerprint: fingerprintOf('rx_sa', value) })),
+    );
+  }
+
+  putTx(sa: TxSa): void {
+    const key = encodeTxKey(sa.vni, sa.peer);
+    const op = `install sending SA of VNI ${sa.vni}, peer ${sa.peer}`;
+    if (this.holdsKey('tx_sa', op, this.txMap, key, sa)) {
+      throw new Error(`${op}: the installed SA has the same key, its counter would start again`);
+    }
+    const value = encodeTxSa(sa);
+    this.wiping([value], () => attempt(op, () => this.native.mapUpdate(this.txMap, key, value)));
+  }
+
+  putRx(sa: RxSa): void {
+    const key = encodeRxKey(sa.spi, sa.source);
+    const op = `install receiving SA ${spiText(sa.spi)} from ${sa.source}`;
+    // The replay window would forget what it has seen.
+    if (this.holdsKey('rx_sa', op, this.rxMap, key, sa)) return;
+    const value = encodeRxSa(sa);
+    this.wiping([value], () => attempt(op, () => this.native.mapUpdate(this.rxMap, key, value)));
+  }
+
+  removeTx(vni: Vni, peer: PeerNumber): void {
+    attempt(`remove sending SA of VNI ${vni}, peer ${peer}`, () =>
+      this.native.mapDelete(this.txMap, encodeTxKey(vni, peer)),
+    );
+  }
+
+  removeRx(spi: Spi, source: IpAddress): void {
+    attempt(`remove receiving SA ${spiText(spi)} from ${source}`, () =>
+      this.native.mapDelete(this.rxMap, encodeRxKey(spi, source)),
+    );
+  }
+
+  private holdsKey(struct: 'tx_sa' | 'rx_sa', op: string, map: Fd, key: Buffer, sa: SaKeys): boolean {
+    const value = attempt(op, () => this.native.mapLookup(map, key));
+    if (value === undefined) return false;
+    return this.wiping([value], () => fingerprintOf(struct, value) === fingerprint(sa.key, sa.salt));
+  }
+
+  private wiping<T>(secrets: readonly Uint8Array[], use: () => T): T {
+    try {
+      return use();
+    } finally {
+      for (const secret of secrets) this.native.wipe(secret);
+    }
+  }
+}
+
+/** Reads key and salt in place: no second copy to wipe. */
+function fingerprintOf(struct: 'tx_sa' | 'rx_sa', value: Buffer): string {
+  const { key, salt } = saKeyMaterial(struct, value);
+  return fingerprint(key, salt);
+}
+
+const spiText = (spi: Spi): string => `0x${spi.toString(16).padStart(8, '0')}`;
