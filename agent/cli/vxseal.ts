@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 // The program `vxseal`: composition root of the command line. The daemon, the kernel and the certificates are loaded
 // only by the commands that need them; the others answer in a tenth of a second. import() wants the extension.
-import { VxsealError } from '../errors';
 import { installedVersion } from '../installation';
 import { registerCa } from './ca';
 import type { DoctorParts } from './doctor';
@@ -36,11 +35,13 @@ const doctor: DoctorParts = {
 const parts: ProgramParts = {
   version: installedVersion(),
   agent: {
-    run: async () => {
-      throw new VxsealError('not-ready', 'agent: this build has no daemon', 'Build it with agent/main.ts.');
+    run: async (config, log) => {
+      const { runUntilSignal } = await import('../main.js');
+      await runUntilSignal(config, log);
     },
-    cleanup: async () => {
-      throw new VxsealError('not-ready', 'agent: this build has no daemon', 'Build it with agent/main.ts.');
+    cleanup: async (config, log) => {
+      const { cleanupAgent } = await import('../main.js');
+      await cleanupAgent(config, log);
     },
   },
   doctor,

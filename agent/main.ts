@@ -1,0 +1,206 @@
+// The composition root: builds every room from the configuration, starts them in order, stops them in reverse. Only
+// here do the rooms meet. Starting and stopping leave the data plane as it is; only cleanupAgent() takes it away.
+import { randomBytes } from 'node:crypto';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { SystemClock } from './clock';
+import type { Config } from './config';
+import { SOCKET_NAME } from './config/load';
+import { FileCheckpoint } from './control/checkpoint';
+import { StateDirEpochFile } from './control/epochs';
+import { lockRunDir } from './control/lock';
+import type { RoomSettings } from './control/parts';
+import { ControlRoom } from './control/room';
+import type { AgentView } from './control/status';
+import { NODES_TOPIC, PODS_TOPIC } from './core/announcement';
+import { VxsealError } from './errors';
+import { listenUnix } from './http/server';
+import { type LocalIdentity, loadIdentity } from './identity/local';
+import { installedVersion } from './installation';
+import { createDatapath } from './kernel/datapath';
+import { loadNative, type Native } from './kernel/native';
+import { createNetlink } from './kernel/netlink';
+import { createNetnsOpener } from './kernel/netns';
+import type { Clock, Log } from './ports';
+import { Announcer } from './sources/announce';
+import { DirectoryBus } from './sources/directory';
+import { GenerationFile } from './sources/generation';
+import { SeenStore } from './sources/seen';
+
+/** A superseded inbound SA goes once it was idle for this long. */
+const IDLE_MS = 60_000;
+/** Both agents restarted: after this long without a proof newer keys are used. */
+const STALEMATE_MS = 20_000;
+
+export interface RunningAgent {
+  readonly view: AgentView;
+  /** Ends the process's part; programs, keys, routes and counters stay and go on working. */
+  stop(): Promise<void>;
+}
+
+/** Errors: VxsealError with a remedy for whatever makes a start impossible; nothing of a data plane is touched then. */
+export async function runAgent(config: Config, log: Log): Promise<RunningAgent> {
+  const undo: (() => unknown)[] = [];
+  const stop = async (): Promise<void> => {
+    for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step();
+  };
+  try {
+    const view = await build(config, log, (step) => undo.push(step));
+    return { view, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function build(config: Config, log: Log, later: (step: () => unknown) => void): Promise<AgentView> {
+  const clock = new SystemClock();
+  await makeFolders(config);
+  const lock = lockRunDir(config.runDir);
+  later(() => lock.release());
+  const identity = await ownIdentity(config, clock);
+  const native = loadNative();
+  const netlink = createNetlink(native);
+  later(() => netlink.close());
+  const datapath = createDatapath(native, datapathOptions(config));
+  datapath.open();
+  later(() => datapath.close());
+
+  const bootId = randomBytes(16).toString('hex');
+  const version = installedVersion();
+  const seen = await SeenStore.open(join(config.stateDir, 'seen.json'));
+  const bus = new DirectoryBus({ path: config.bus.path, topics: [NODES_TOPIC, PODS_TOPIC], clock, log });
+  const announcer = new Announcer({
+    node: config.nodeName,
+    bootId,
+    agentVersion: version,
+    leaseMs: config.keys.leaseMs,
+    bus,
+    clock,
+    log,
+    generations: new GenerationFile(join(config.stateDir, 'generation.json')),
+    sign: (announcement) => identity.sign(announcement),
+    verify: (record, nowMs) => identity.verify(record, nowMs),
+  });
+  const room = new ControlRoom(roomSettings(config, bootId, version), {
+    clock,
+    log,
+    netlink,
+    opener: createNetnsOpener(native),
+    datapath,
+    bus,
+    announcer,
+    watchOwn: (record) => announcer.observe(record),
+    verify: (record, nowMs) => identity.verify(record, nowMs),
+    remember: (highest) => seen.remember(highest),
+    highest: seen.highest,
+    identity: { vteps: identity.grant.vteps, notAfterMs: identity.notAfterMs },
+    checkpoint: new FileCheckpoint(config.runDir, log),
+    epochFile: new StateDirEpochFile(join(config.stateDir, 'epoch.json')),
+    randomSecret: () => new Uint8Array(randomBytes(32)),
+  });
+  const server = await listenUnix(room, log, join(config.runDir, SOCKET_NAME));
+  later(() => server.close());
+  later(() => announcer.stop());
+  later(() => room.stop());
+  await room.start();
+  log.info({ node: config.nodeName, version, bootId }, 'agent started');
+  return room;
+}
+
+async function makeFolders(config: Config): Promise<void> {
+  for (const [folder, mode] of [
+    [config.runDir, 0o755],
+    [config.stateDir, 0o700],
+  ] as const) {
+    await mkdir(folder, { recursive: true, mode }).catch((cause: unknown) => {
+      throw new VxsealError(
+        'state',
+        `folder ${folder} cannot be made`,
+        'check its parent folder and permissions',
+        { cause },
+      );
+    });
+  }
+}
+
+async function ownIdentity(config: Config, clock: Clock): Promise<LocalIdentity> {
+  const identity = await loadIdentity(config.identity, clock.nowMs());
+  if (identity.node === config.nodeName) return identity;
+  throw new VxsealError(
+    'identity',
+    `${config.identity.chain}: the certificate is of node ${identity.node}, this node is ${config.nodeName}`,
+    'set nodeName to the name in the certificate, or issue one for this name: vxseal ca issue',
+  );
+}
+
+const datapathOptions = ({ bpfDir, pinDir, underlay }: Config) => ({ bpfDir, pinDir, xdp: underlay.xdp });
+
+function roomSettings(config: Config, bootId: string, version: string): RoomSettings {
+  const { nodeName, underlay, overlay, keys } = config;
+  return {
+    node: nodeName,
+    version,
+    bootId,
+    busType: config.bus.type,
+    overlay: {
+      node: nodeName,
+      hostVni: overlay.vni,
+      device: overlay.device,
+      vxlanPort: overlay.port,
+      espPort: underlay.espPort,
+      sharedPort: underlay.sharedPort,
+      mtuBytes: overlay.mtuBytes,
+      prefixes: overlay.prefixes,
+      protectedPrefixes: overlay.protectedPrefixes,
+    },
+    underlayDevices: underlay.devices,
+    vteps: underlay.vteps,
+    packetLimit: keys.packetLimit,
+    timing: { idleMs: IDLE_MS, hardLimitMs: keys.hardLimitMs, stalemateMs: STALEMATE_MS },
+    probes: config.probes,
+    reconcileIntervalMs: config.reconcileIntervalMs,
+    leaseMs: keys.leaseMs,
+  };
+}
+
+/** Runs until SIGTERM or SIGINT. A second signal ends the process at once. */
+export async function runUntilSignal(config: Config, log: Log): Promise<void> {
+  const signalled = new Promise<NodeJS.Signals>((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));
+  });
+  const agent = await runAgent(config, log);
+  const signal = await signalled;
+  log.info({ signal }, 'agent stops; traffic goes on');
+  await agent.stop();
+}
+
+/**
+ * Takes away exactly our objects: routes with our protocol, the overlay device, programs, maps and pins. The state
+ * directory stays: generations and epoch numbers must not be given twice. Refuses while an agent runs.
+ */
+export async function cleanupAgent(config: Config, log: Log): Promise<void> {
+  await makeFolders(config);
+  const lock = lockRunDir(config.runDir);
+  const native = loadNative();
+  try {
+    await removeFromNetwork(native, config);
+    createDatapath(native, datapathOptions(config)).destroy();
+    for (const name of ['pods.json', SOCKET_NAME]) await rm(join(config.runDir, name), { force: true });
+    log.info({ node: config.nodeName }, 'removed programs, maps, overlay device and routes');
+  } finally {
+    lock.release();
+  }
+}
+
+/** Routes before the device, the device before its programs: nothing is led to a device without its guards. */
+async function removeFromNetwork(native: Native, config: Config): Promise<void> {
+  const netlink = createNetlink(native);
+  try {
+    for (const route of await netlink.ownRoutes()) await netlink.removeRoute(route);
+    const device = (await netlink.links()).find((link) => link.name === config.overlay.device);
+    if (device?.kind === 'vxlan') await netlink.removeLink(device.ifindex);
+  } finally {
+    netlink.close();
+  }
+}
