@@ -70,6 +70,7 @@ export class Announcer {
   #foreign: BusRecord | undefined;
   #duplicate = { bootId: '', untilMs: 0 };
   #settleMs = SETTLE_MS;
+  #replacedMs = 0;
   #error = '';
   #ended = false;
   #queue: Promise<unknown> = Promise.resolve();
@@ -106,6 +107,7 @@ export class Announcer {
       return;
     }
     this.#foreign = record;
+    this.#replacedMs = this.parts.clock.nowMs();
     if (ours !== undefined) this.#scheduleRepair();
   }
 
@@ -168,7 +170,7 @@ export class Announcer {
     if (this.#ended) return;
     this.#cancelTick = this.parts.clock.after(Math.min(this.#leaseMs / 6, MAX_TICK_MS), () => {
       this.#scheduleTick();
-      if (this.#foreign === undefined) this.#settleMs = SETTLE_MS;
+      if (this.parts.clock.nowMs() - this.#replacedMs > MAX_SETTLE_MS) this.#settleMs = SETTLE_MS;
       if (this.#heartbeatDue()) this.#republish();
     });
   }
