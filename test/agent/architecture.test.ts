@@ -40,6 +40,7 @@ const RULES: Readonly<Record<string, Rule>> = {
       'sources',
       'control',
       'http',
+      'config',
       'clock.ts',
       'log.ts',
       'installation.ts',
