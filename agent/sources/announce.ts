@@ -186,15 +186,10 @@ export class Announcer {
   #scheduleRepair(): void {
     this.#cancelRepair ??= this.parts.clock.after(this.#settleMs, () => {
       this.#cancelRepair = undefined;
-      if (this.#foreign === undefined) {
-        this.#settleMs = SETTLE_MS;
-        return;
-      }
+      if (this.#foreign === undefined) return;
+      if (this.#settleMs === SETTLE_MS)
+        this.parts.log.warn({ node: this.parts.node }, 'our record was replaced');
       this.#settleMs = Math.min(2 * this.#settleMs, MAX_SETTLE_MS);
-      this.parts.log.warn(
-        { node: this.parts.node },
-        'our record was replaced on the bus, publishing it again',
-      );
       this.#republish();
     });
   }
