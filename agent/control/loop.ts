@@ -27,8 +27,10 @@ export class Loop {
   /** Resolves when a pass that began after this call has ended; at once when stopped. */
   run(): Promise<void> {
     if (this.stopped) return Promise.resolve();
+    // Between two passes, when the first has ended and the next has not begun, `next` is what to wait for.
+    if (this.next !== undefined) return this.next;
     if (this.running === undefined) return this.begin();
-    this.next ??= this.running.then(() => {
+    this.next = this.running.then(() => {
       this.next = undefined;
       return this.stopped ? undefined : this.begin();
     });

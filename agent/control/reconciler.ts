@@ -18,7 +18,7 @@ import { type Rotation, rotate } from '../core/rotation';
 import { SharedSecrets } from '../core/secrets';
 import type { DesiredState } from '../core/state';
 import type { Clock, Datapath, IpAddress, Netlink } from '../ports';
-import { applySteps } from './drivers/apply';
+import { applySteps, stepKey } from './drivers/apply';
 import { type Observation, observe } from './drivers/observe';
 import type { Epochs } from './epochs';
 import type { AttachedPod } from './pods';
@@ -27,6 +27,8 @@ import { findUnderlay, type Underlay, underlayRemedies } from './underlay';
 
 /** IPv6 needs links of 1280 bytes (RFC 8200 §5); a tunnel below it would break dual-stack pods. */
 const LEAST_MTU_BYTES = 1280;
+/** Rounds of one pass; what is still undone then waits for the next pass. */
+const MAX_ROUNDS = 5;
 /** Steps of one pass whose failure is told one by one; what lies behind is told as a number. */
 const TOLD_FAILURES = 50;
 
@@ -85,25 +87,41 @@ export class Reconciler {
     return this.lastPicture;
   }
 
-  /** Never rejects for what the kernel refuses: that is told as problems. @returns whether another pass is due. */
-  async pass(): Promise<boolean> {
-    const observed = await this.read();
-    if (observed === undefined) return false;
+  /**
+   * Applies, reads back and plans again until nothing new is to be done: some steps wait for others to stand (keys to
+   * send under for those to receive under, hooks for their device). Never rejects for what the kernel refuses: that
+   * is told as problems.
+   */
+  async pass(): Promise<void> {
+    let observed = await this.read();
+    if (observed === undefined) return;
     await this.parts.pods.dropVanished(observed.links);
     const underlay = this.underlay(observed);
-    if (underlay === undefined) return false;
-    const picture = this.decide(observed, underlay);
-    const steps = plan(picture.wanted, this.trusted(observed), this.parts.roster.inSync());
-    const applied = await applySteps(steps, this.parts.netlink, this.parts.datapath, observed.vxlan?.ifindex);
-    this.configuredFor = applied.configuredFor ?? this.configuredFor;
-    this.remember(applied.installed);
-    this.tell(applied.failed);
-    // What was written is read back: only what stands counts for publication and readiness.
-    const after = steps.length === 0 ? observed : await this.read();
-    if (after === undefined) return false;
-    this.lastPicture = this.decide(after, underlay);
-    this.retire(this.lastPicture.rotation);
-    return applied.deviceChanged;
+    if (underlay === undefined) return;
+    const attempted = new Set<string>();
+    const failed = new Map<string, unknown>();
+    let picture = this.decide(observed, underlay);
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      const planned = plan(picture.wanted, this.trusted(observed), this.parts.roster.inSync());
+      const steps = planned.filter((step) => !attempted.has(stepKey(step)));
+      if (steps.length === 0) break;
+      const applied = await applySteps(
+        steps,
+        this.parts.netlink,
+        this.parts.datapath,
+        observed.vxlan?.ifindex,
+      );
+      for (const key of applied.attempted) attempted.add(key);
+      for (const [object, error] of applied.failed) failed.set(object, error);
+      this.configuredFor = applied.configuredFor ?? this.configuredFor;
+      this.remember(applied.installed);
+      observed = await this.read();
+      if (observed === undefined) return;
+      picture = this.decide(observed, underlay);
+    }
+    this.tell(failed);
+    this.lastPicture = picture;
+    this.retire(picture.rotation);
   }
 
   /** Settings that name another device than the one that is there are none: it may be new under the old name. */

@@ -117,7 +117,7 @@ export class ControlRoom implements AgentView {
   // ------------------------------------------------------------------------------------------- a pass
 
   private async pass(): Promise<void> {
-    const again = await this.reconciler.pass();
+    await this.reconciler.pass();
     const picture = this.reconciler.picture();
     this.noteBus();
     this.noteIdentity();
@@ -126,7 +126,6 @@ export class ControlRoom implements AgentView {
       const mayPublish = this.intake.inSync();
       if (await this.publication.after(picture, mayPublish)) this.loop.kick();
     }
-    if (again) this.loop.kick();
   }
 
   private watchPeers(picture: Picture): void {

@@ -8,13 +8,16 @@ import type { Datapath, Netlink } from '../../ports';
 export interface Applied {
   /** Objects of the steps that failed, with what was thrown. */
   readonly failed: ReadonlyMap<string, unknown>;
-  /** The device is new or was changed: hooks on it can be planned only now. */
-  readonly deviceChanged: boolean;
+  /** stepKey() of what was done or failed, and of what is held back until a guard stands. */
+  readonly attempted: readonly string[];
   /** ifindex of the device that the settings written name; undefined when none were written. */
   readonly configuredFor: number | undefined;
   /** Fingerprints of SAs written. */
   readonly installed: readonly string[];
 }
+
+/** Names a step within a pass: done once, it is not done again in the same pass. */
+export const stepKey = (step: Step): string => `${step.do} ${step.object}`;
 
 /** Without these on their devices packets could leave in clear. */
 const EGRESS_GUARDS: ReadonlySet<ProgramName> = new Set(['encap', 'seal']);
@@ -42,8 +45,12 @@ export async function applySteps(
     guarded: true,
     installed: [],
   };
+  const attempted: string[] = [];
   for (const step of steps) {
-    if (leadsIntoTunnel(step) && (!progress.guarded || progress.deviceChanged)) continue;
+    // A device that was made in this round has no hooks yet: the next round brings them, and then these steps.
+    if (leadsIntoTunnel(step) && progress.guarded && progress.deviceChanged) continue;
+    attempted.push(stepKey(step));
+    if (leadsIntoTunnel(step) && !progress.guarded) continue;
     try {
       await applyStep(step, netlink, datapath, progress);
     } catch (error) {
@@ -53,8 +60,8 @@ export async function applySteps(
         progress.guarded = false;
     }
   }
-  const { deviceChanged, configuredFor, installed } = progress;
-  return { failed, deviceChanged, configuredFor, installed };
+  const { configuredFor, installed } = progress;
+  return { failed, attempted, configuredFor, installed };
 }
 
 const leadsIntoTunnel = (step: Step): boolean => step.do === 'put-tx' || step.do === 'put-route';

@@ -32,6 +32,25 @@ test('1 a hundred kicks during a pass make one more, never two at a time', async
   expect(seen).toEqual({ begun: 2, overlapping: 1, inside: 0 });
 });
 
+test('1b kicks in the moment between two passes do not start a third beside the second', async () => {
+  const clock = new ManualClock();
+  let inside = 0;
+  let most = 0;
+  const loop: Loop = new Loop(clock, 5000, async () => {
+    inside += 1;
+    most = Math.max(most, inside);
+    await settle(2);
+    inside -= 1;
+    // Runs in the turns of the microtask queue right behind the end of the pass.
+    for (let turn = Promise.resolve(), i = 0; i < 8; i++) turn = turn.then(() => loop.kick());
+  });
+  loop.start();
+  loop.kick();
+  await settle(100);
+  await loop.stop();
+  expect(most).toBe(1);
+});
+
 test('2 run() waits for a pass that began after the call', async () => {
   const { loop, seen, end } = bench();
   loop.start();
