@@ -19,7 +19,8 @@ void Wipe(const Napi::CallbackInfo& info) {
     throw Napi::TypeError::New(info.Env(), "bytes is not a Uint8Array");
   }
   Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
-  explicit_bzero(bytes.Data(), bytes.ByteLength());
+  // The data of an empty array is a null pointer.
+  if (bytes.ByteLength() > 0) explicit_bzero(bytes.Data(), bytes.ByteLength());
 }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {

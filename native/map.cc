@@ -84,16 +84,19 @@ struct Entries {
     grow(values, entries * shape.valueBytes);
   }
   ~Entries() {
-    explicit_bzero(keys.data(), keys.size());
-    explicit_bzero(values.data(), values.size());
+    wipe(keys);
+    wipe(values);
   }
 
  private:
+  static void wipe(Bytes& bytes) {
+    if (!bytes.empty()) explicit_bzero(bytes.data(), bytes.size());
+  }
   static void grow(Bytes& bytes, size_t size) {
     if (size <= bytes.size()) return;
     Bytes larger(std::max(size, bytes.size() * 2));
     std::copy(bytes.begin(), bytes.end(), larger.begin());
-    explicit_bzero(bytes.data(), bytes.size());
+    wipe(bytes);
     bytes.swap(larger);
   }
 };

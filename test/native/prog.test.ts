@@ -60,6 +60,7 @@ test('wipe clears the bytes it is given and no others', () => {
   const around = new Uint8Array(12).fill(7);
   native.wipe(around.subarray(4, 8));
   expect([...around]).toEqual([7, 7, 7, 7, 0, 0, 0, 0, 7, 7, 7, 7]);
+  native.wipe(new Uint8Array(0));
   const wipe = native.wipe as (bytes: unknown) => void;
   for (const wrong of [undefined, 'abc', new ArrayBuffer(4), new Uint16Array(2)]) {
     expect(() => wipe(wrong)).toThrow(TYPE_ERROR);
