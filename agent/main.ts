@@ -10,6 +10,7 @@ import { FileCheckpoint } from './control/checkpoint';
 import { StateDirEpochFile } from './control/epochs';
 import { lockRunDir } from './control/lock';
 import type { RoomSettings } from './control/parts';
+import { reasonOf } from './control/problems';
 import { ControlRoom } from './control/room';
 import type { AgentView } from './control/status';
 import { NODES_TOPIC, PODS_TOPIC } from './core/announcement';
@@ -69,19 +70,8 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
   const bootId = randomBytes(16).toString('hex');
   const version = installedVersion();
   const seen = await SeenStore.open(join(config.stateDir, 'seen.json'));
-  const bus = new DirectoryBus({ path: config.bus.path, topics: [NODES_TOPIC, PODS_TOPIC], clock, log });
-  const announcer = new Announcer({
-    node: config.nodeName,
-    bootId,
-    agentVersion: version,
-    leaseMs: config.keys.leaseMs,
-    bus,
-    clock,
-    log,
-    generations: new GenerationFile(join(config.stateDir, 'generation.json')),
-    sign: (announcement) => identity.sign(announcement),
-    verify: (record, nowMs) => identity.verify(record, nowMs),
-  });
+  const bus = makeBus(config, clock, log);
+  const announcer = makeAnnouncer(config, { bus, clock, log, identity, bootId, version });
   const room = new ControlRoom(roomSettings(config, bootId, version), {
     clock,
     log,
@@ -107,6 +97,36 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
   log.info({ node: config.nodeName, version, bootId }, 'agent started');
   return room;
 }
+
+interface AnnouncerInput {
+  readonly bus: DirectoryBus;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly identity: LocalIdentity;
+  readonly bootId: string;
+  readonly version: string;
+}
+
+function makeAnnouncer(
+  config: Config,
+  { bus, clock, log, identity, bootId, version }: AnnouncerInput,
+): Announcer {
+  return new Announcer({
+    node: config.nodeName,
+    bootId,
+    agentVersion: version,
+    leaseMs: config.keys.leaseMs,
+    bus,
+    clock,
+    log,
+    generations: new GenerationFile(join(config.stateDir, 'generation.json')),
+    sign: (announcement) => identity.sign(announcement),
+    verify: (record, nowMs) => identity.verify(record, nowMs),
+  });
+}
+
+const makeBus = (config: Config, clock: Clock, log: Log): DirectoryBus =>
+  new DirectoryBus({ path: config.bus.path, topics: [NODES_TOPIC, PODS_TOPIC], clock, log });
 
 async function makeFolders(config: Config): Promise<void> {
   for (const [folder, mode] of [
@@ -182,14 +202,38 @@ export async function runUntilSignal(config: Config, log: Log): Promise<void> {
 export async function cleanupAgent(config: Config, log: Log): Promise<void> {
   await makeFolders(config);
   const lock = lockRunDir(config.runDir);
-  const native = loadNative();
   try {
+    const native = loadNative();
+    await withdraw(config, log);
     await removeFromNetwork(native, config);
     createDatapath(native, datapathOptions(config)).destroy();
     for (const name of ['pods.json', SOCKET_NAME]) await rm(join(config.runDir, name), { force: true });
     log.info({ node: config.nodeName }, 'removed programs, maps, overlay device and routes');
   } finally {
     lock.release();
+  }
+}
+
+/** Peers then drop what is for us at once. As well as can be: without it they do when our lease ends. */
+async function withdraw(config: Config, log: Log): Promise<void> {
+  try {
+    const clock = new SystemClock();
+    const identity = await ownIdentity(config, clock);
+    const bus = makeBus(config, clock, log);
+    const bootId = randomBytes(16).toString('hex');
+    await makeAnnouncer(config, {
+      bus,
+      clock,
+      log,
+      identity,
+      bootId,
+      version: installedVersion(),
+    }).withdraw();
+  } catch (error) {
+    log.warn(
+      { reason: reasonOf(error) },
+      'our record could not be withdrawn: it stands until its lease ends',
+    );
   }
 }
 

@@ -20,6 +20,8 @@ export class PeerStates {
     this.states.set(node, { state, sinceMs });
     const fields = { peer: node, state, before: before?.state ?? 'unknown', why, remedy };
     if (state === 'up') this.log.info(fields, `peer ${node} is up`);
+    // At first sight a peer without keys is what is to be expected.
+    else if (before === undefined) this.log.info(fields, `peer ${node}: ${state}: ${why}`);
     else this.log.warn(fields, `peer ${node}: ${state}: ${why}`);
     return sinceMs;
   }
