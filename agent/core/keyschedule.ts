@@ -105,8 +105,9 @@ function deriveSa(prk: Uint8Array, info: Uint8Array, vni: Vni, taken: ReadonlySe
     const okm = hkdfExpand(prk, info, (block + 1) * BLOCK_BYTES).subarray(block * BLOCK_BYTES);
     const spi = Buffer.from(okm).readUInt32BE(KEY_BYTES + SALT_BYTES) as Spi;
     if (spi < FIRST_SPI || taken.has(spi)) continue;
-    const key = okm.slice(0, KEY_BYTES);
-    const salt = okm.slice(KEY_BYTES, KEY_BYTES + SALT_BYTES);
+    // from(), not slice(): that of a Buffer shares its memory, and what follows would zero the key.
+    const key = Uint8Array.from(okm.subarray(0, KEY_BYTES));
+    const salt = Uint8Array.from(okm.subarray(KEY_BYTES, KEY_BYTES + SALT_BYTES));
     okm.fill(0);
     return { vni, key, salt, spi, fingerprint: saFingerprint(key, salt) };
   }

@@ -80,6 +80,6 @@ export class SharedSecrets {
       pair.sas.set(name, sas);
     }
     // Copies: retain() must never turn a key that is on its way into the kernel to zeros.
-    return sas.map((sa) => ({ ...sa, key: sa.key.slice(), salt: sa.salt.slice() }));
+    return sas.map((sa) => ({ ...sa, key: Uint8Array.from(sa.key), salt: Uint8Array.from(sa.salt) }));
   }
 }
