@@ -52,6 +52,8 @@ export interface RosterNode {
   readonly duplicateIdentity: boolean;
 }
 
+export const EMPTY_ROSTER: Roster = new Map();
+
 /**
  * Starts from the orders that a former process kept on disk: records below them are superseded.
  * @param nowMs wall clock: the leases it saw are not known any more, so they may still run for the longest time
