@@ -40,9 +40,15 @@ static __always_inline struct work *take(struct xdp_md *ctx, __u32 len)
 
 	if (!w || bpf_xdp_load_bytes(ctx, 0, &w->request, sizeof(w->request)))
 		return 0;
+	if (!len)
+		return w;
+	/* One check at a time, and the lower one signed: else Linux 6.12 and 6.1 do not learn that len is not 0. */
 	AEAD_OPAQUE(len);
-	if (len - 1 >= CSUM_MAX_BYTES)
-		return len ? 0 : w;
+	if (len > CSUM_MAX_BYTES)
+		return 0;
+	AEAD_OPAQUE(len);
+	if ((int)len < 1)
+		return 0;
 	return bpf_xdp_load_bytes(ctx, (__u32)bpf_xdp_get_buff_len(ctx) - len, w->aead.text + AEAD_TEXT_AT, len) ? 0 : w;
 }
 

@@ -135,10 +135,10 @@ describe('TCP’s segment size', () => {
     ], // cut
     [14, mss(1460), mss(1460), 0x10], // not a SYN
   ];
-  test.each(table)('%i', (_i, options, after, flags) => {
+  test.each(table)('%i', (_i, options, after, flags = SYN) => {
     const result = world.tc(
       'steer',
-      ethernet(packet(POD, REMOTE, tcp(POD, REMOTE, flags ?? SYN, options), { protocol: 6 })),
+      ethernet(packet(POD, REMOTE, tcp(POD, REMOTE, flags, options), { protocol: 6 })),
     );
     expect(result.retval).toBe(REDIRECTED);
     const segment = result.dataOut.subarray(34);

@@ -64,9 +64,9 @@ describe('what seal writes', () => {
     expect(world.drops()).toEqual(['egress:too_big@7']);
   });
 
-  test('jumbo: sizes up to 9000 on a 9100-byte underlay', () => {
+  test('a jumbo underlay, up to the one page that a test run of an skb takes', () => {
     world.configure({ underlayMtu: 9100 });
-    for (const bytes of [1409, 2047, 2048, 4095, 4096, 4097, 8191, 8192, 8900, 8999, 9000]) {
+    for (const bytes of [1409, 2034, 2035, 2047, 2048, 2049, 3000, 3300]) {
       const frame = inner(bytes);
       const result = world.tc('seal_steered', outer(frame));
       expect([bytes, result.retval]).toEqual([bytes, PASS]);
@@ -146,7 +146,7 @@ describe('what seal refuses', () => {
       'malformed',
     ],
   ];
-  test.each(table)('%s', (_name, program, frame, reason, given) => {
+  test.each(table)('%s', (_name, program, frame, reason, given = {}) => {
     expect(world.tc(program, frame(), given).retval).toBe(DROPPED);
     expect(world.drops()).toEqual([`egress:${reason}`]);
   });
