@@ -115,10 +115,12 @@ export class Reconciler {
       for (const [object, error] of applied.failed) failed.set(object, error);
       this.configuredFor = applied.configuredFor ?? this.configuredFor;
       this.remember(applied.installed);
+      wipeKeys(picture.wanted);
       observed = await this.read();
       if (observed === undefined) return;
       picture = this.decide(observed, underlay);
     }
+    wipeKeys(picture.wanted);
     this.tell(failed);
     this.lastPicture = picture;
     this.retire(picture.rotation);
@@ -261,5 +263,13 @@ export class Reconciler {
     const oldest = Math.min(...epochs.live().map((epoch) => epoch.number));
     for (const [fingerprint, newest] of this.installed)
       if (newest < oldest) this.installed.delete(fingerprint);
+  }
+}
+
+/** The copies made for this picture have done their work: it is kept for the status, which needs no key. */
+function wipeKeys({ rxSas, txSas }: DesiredState): void {
+  for (const sa of [...rxSas, ...txSas]) {
+    sa.key.fill(0);
+    sa.salt.fill(0);
   }
 }

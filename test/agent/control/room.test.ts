@@ -118,6 +118,23 @@ describe('two agents on one bus', () => {
   });
 });
 
+test('3b no key is left in what is kept for the status, and none is in the status or the log', async () => {
+  const { one } = await started();
+  const { status, kept } = {
+    status: JSON.stringify(one.room.status()),
+    kept: one.room['reconciler'].picture(),
+  };
+  expect(kept?.wanted.txSas).toHaveLength(1);
+  for (const sa of [...(kept?.wanted.txSas ?? []), ...(kept?.wanted.rxSas ?? [])])
+    expect([...sa.key, ...sa.salt].every((byte) => byte === 0)).toBe(true);
+  const secrets = [...one.pins.tx.values(), ...one.pins.rx.values()].map((sa) => Buffer.from(sa.key));
+  expect(secrets).toHaveLength(2);
+  for (const text of [status, JSON.stringify(one.log.lines)])
+    for (const secret of secrets)
+      for (const form of [secret.toString('hex'), secret.toString('base64'), [...secret].join()])
+        expect(text).not.toContain(form);
+});
+
 describe('rotation', () => {
   test('4 loses nothing, moves both directions, and retires the old keys', async () => {
     const made = await started();

@@ -1,0 +1,178 @@
+import { RecordIntake } from '../../../agent/control/records';
+import type { NodeAnnouncement, VerifiedAnnouncement } from '../../../agent/core/announcement';
+import type { IpAddress, NodeName, Prefix, Vni } from '../../../agent/core/ids';
+import { accept, type Result, refuse } from '../../../agent/core/result';
+import type { RecordOrder } from '../../../agent/core/roster';
+import type { BusRecord, BusStatus } from '../../../agent/ports';
+import { ManualClock, settle } from '../../fakes/clock';
+import { QuietLog } from '../../fakes/log';
+
+const leaseMs = 60_000;
+const graceMs = 60_000;
+const vni = 42 as Vni;
+const own = { node: 'node1' as NodeName, vteps: [], prefixes: [], hostVni: vni };
+
+function bench(highest: ReadonlyMap<NodeName, RecordOrder> = new Map()) {
+  const clock = new ManualClock();
+  const log = new QuietLog();
+  const bus: { -readonly [K in keyof BusStatus]: BusStatus[K] } = {
+    connected: true,
+    inSync: true,
+    lastSeenMs: clock.nowMs(),
+    error: '',
+  };
+  const kept: ReadonlyMap<NodeName, RecordOrder>[] = [];
+  const seen = { verifying: 0, most: 0, changes: 0 };
+  const verdicts = new Map<Uint8Array, Result<VerifiedAnnouncement, string>>();
+  const gates: (() => void)[] = [];
+  const control = { held: false };
+  const intake = new RecordIntake(
+    {
+      clock,
+      log,
+      verify: async (record) => {
+        seen.verifying += 1;
+        seen.most = Math.max(seen.most, seen.verifying);
+        if (control.held) await new Promise<void>((resolve) => gates.push(resolve));
+        await settle(1);
+        seen.verifying -= 1;
+        return (record.value && verdicts.get(record.value)) ?? refuse('malformed', 'garbage');
+      },
+      busStatus: () => bus,
+      graceMs,
+      remember: async (map) => {
+        kept.push(map);
+      },
+      changed: () => {
+        seen.changes += 1;
+      },
+    },
+    highest,
+  );
+  const record = (node: string, sequence: number, generation = 1): BusRecord => {
+    const announcement: NodeAnnouncement = {
+      kind: 'node',
+      node: node as NodeName,
+      bootId: 'b',
+      generation,
+      sequence,
+      notBeforeMs: clock.nowMs(),
+      notAfterMs: clock.nowMs() + leaseMs,
+      vteps: [`192.0.2.${node.slice(4)}` as IpAddress],
+      port: 4500,
+      prefixes: [{ vni, prefixes: [`10.${node.slice(4)}.0.0/24` as Prefix] }],
+      suites: [],
+      epoch: { number: 1, publicKey: new Uint8Array(32) },
+      agentVersion: '',
+    };
+    const value = Uint8Array.of(sequence);
+    verdicts.set(
+      value,
+      accept({ announcement, certificateNotAfterMs: Number.MAX_SAFE_INTEGER, certificateSerial: '' }),
+    );
+    return { topic: 'vxseal.nodes.v1', key: node, value };
+  };
+  const states = () => intake.nodes(own).map(({ node, state }) => `${node} ${state}`);
+  return { clock, log, bus, kept, seen, control, gates, intake, record, states };
+}
+
+test('1 in sync only once what stood on the bus is judged, not merely delivered; and it stays so', async () => {
+  const { intake, record, control, gates, bus, states } = bench();
+  control.held = true;
+  intake.receive(record('node2', 1));
+  expect(intake.inSync()).toBe(false);
+  await settle();
+  for (const open of gates) open();
+  await settle();
+  expect([intake.inSync(), states()]).toEqual([true, ['node2 live']]);
+  bus.connected = false;
+  bus.inSync = false;
+  expect(intake.inSync()).toBe(true);
+});
+
+test('2 a bus that is not at its end is not in sync, however much was judged', async () => {
+  const { intake, record, bus } = bench();
+  bus.inSync = false;
+  intake.receive(record('node2', 1));
+  await settle();
+  expect(intake.inSync()).toBe(false);
+});
+
+test('3 a flood is judged in batches; of one key only the last record is, and every refusal is counted', async () => {
+  const { intake, seen, log, record, states } = bench();
+  for (let i = 0; i < 1000; i++)
+    intake.receive({ topic: 'vxseal.nodes.v1', key: `x${i}`, value: new Uint8Array(1) });
+  intake.receive(record('node2', 1));
+  intake.receive(record('node2', 2));
+  await settle(400);
+  expect(states()).toEqual(['node2 live']);
+  expect(seen.most).toBeLessThanOrEqual(64);
+  expect(intake.counts()).toEqual({ accepted: 1, refused: [{ reason: 'malformed', count: 1000 }] });
+  expect(log.lines).toHaveLength(1);
+});
+
+test('4 what a former process has seen is not rolled back by an older record', async () => {
+  const { intake, record, states } = bench(new Map([['node2' as NodeName, { generation: 1, sequence: 5 }]]));
+  intake.receive(record('node2', 4));
+  await settle();
+  expect(states()).toEqual([]);
+  expect(intake.counts().refused).toEqual([{ reason: 'superseded', count: 1 }]);
+  intake.receive(record('node2', 6));
+  await settle();
+  expect(states()).toEqual(['node2 live']);
+});
+
+test('5 the highest order is kept when it grows, and only then', async () => {
+  const { intake, record, kept } = bench();
+  intake.receive(record('node2', 3));
+  await settle();
+  intake.receive(record('node2', 2));
+  await settle();
+  expect(kept).toEqual([new Map([['node2', { generation: 1, sequence: 3 }]])]);
+});
+
+test.each([
+  ['6 a lease one millisecond before its end', leaseMs - 1, 'live'],
+  ['7 a lease at its end', leaseMs, 'expired'],
+])('%s', async (_, afterMs, state) => {
+  const { intake, record, clock, states } = bench();
+  intake.receive(record('node2', 1));
+  await settle();
+  await clock.advance(afterMs);
+  expect(states()).toEqual([`node2 ${state}`]);
+});
+
+test('8 an outage stops the clock of leases, the grace behind it too; then they count again', async () => {
+  const { intake, record, clock, bus, states } = bench();
+  intake.receive(record('node2', 1));
+  await settle();
+  expect(intake.inSync()).toBe(true);
+  bus.connected = false;
+  bus.lastSeenMs = clock.nowMs();
+  intake.noteStatus();
+  await clock.advance(3_600_000);
+  intake.noteStatus();
+  expect(states()).toEqual(['node2 live']);
+  bus.connected = true;
+  intake.noteStatus();
+  await clock.advance(graceMs - 1);
+  expect(states()).toEqual(['node2 live']);
+  await clock.advance(1);
+  expect(states()).toEqual(['node2 expired']);
+});
+
+test('9 a bus that flaps: the grace begins again with each return', async () => {
+  const { intake, record, clock, bus, states } = bench();
+  intake.receive(record('node2', 1));
+  await settle();
+  intake.inSync();
+  for (let flap = 0; flap < 5; flap++) {
+    bus.connected = false;
+    intake.noteStatus();
+    await clock.advance(graceMs - 1);
+    bus.connected = true;
+    intake.noteStatus();
+    await clock.advance(graceMs - 1);
+    expect(states()).toEqual(['node2 live']);
+  }
+});
