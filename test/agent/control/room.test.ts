@@ -1,3 +1,4 @@
+import type { Reconciler } from '../../../agent/control/reconciler';
 import { MemoryTopics } from '../../fakes/bus';
 import { ManualClock, settle } from '../../fakes/clock';
 import { FakeFabric, type Outcome } from '../../fakes/fabric';
@@ -122,7 +123,7 @@ test('3b no key is left in what is kept for the status, and none is in the statu
   const { one } = await started();
   const { status, kept } = {
     status: JSON.stringify(one.room.status()),
-    kept: one.room['reconciler'].picture(),
+    kept: (Reflect.get(one.room, 'reconciler') as Reconciler).picture(),
   };
   expect(kept?.wanted.txSas).toHaveLength(1);
   for (const sa of [...(kept?.wanted.txSas ?? []), ...(kept?.wanted.rxSas ?? [])])
