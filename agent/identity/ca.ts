@@ -245,8 +245,9 @@ async function signCertificate(request: CertificateRequest): Promise<Certificate
     webcrypto,
   );
   const parsed = parseCertificate(new Uint8Array(made.rawData));
-  // We must be able to read what we write: anything else is a bug here.
-  if (!parsed.ok) throw new Error(parsed.detail);
+  // Asked for more than a verifier takes: too many prefixes, an address twice.
+  if (!parsed.ok)
+    throw new VxsealError('request', `peers would refuse this ${parsed.detail}`, 'ask for less');
   return parsed.value;
 }
 

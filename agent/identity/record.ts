@@ -7,6 +7,7 @@ import { NODES_TOPIC, type UnverifiedAnnouncement, type VerifiedAnnouncement } f
 import { decodePayload, encodePayload, MAX_RECORD_BYTES, type RecordKind } from '../core/payload';
 import { accept, type Result, refuse } from '../core/result';
 import { checkClaims, type RejectReason } from '../core/verify';
+import { VxsealError } from '../errors';
 import type { BusRecord } from '../ports';
 import type { Certificate } from './certificate';
 import { MAX_INTERMEDIATES, type VerifiedIdentity, verifyChain } from './chain';
@@ -30,7 +31,7 @@ export interface VerifyContext {
   readonly nowMs: number;
 }
 
-/** @returns the value to publish under the node's name. */
+/** @returns the value to publish under the node's name. Throws VxsealError 'identity' when it is too large. */
 export async function signAnnouncement(
   announcement: UnverifiedAnnouncement,
   signer: RecordSigner,
@@ -44,8 +45,13 @@ export async function signAnnouncement(
     .setProtectedHeader(header)
     .sign(signer.privateKey);
   const value = new TextEncoder().encode(jws);
-  // A record our peers would refuse is a bug of ours: the configuration is bounded before.
-  if (value.length > MAX_RECORD_BYTES) throw new RangeError(`record of ${value.length} bytes`);
+  if (value.length > MAX_RECORD_BYTES) {
+    throw new VxsealError(
+      'identity',
+      `record of ${announcement.node}: ${value.length} bytes, peers take ${MAX_RECORD_BYTES}`,
+      'use fewer prefixes, or a certificate with fewer',
+    );
+  }
   return value;
 }
 
