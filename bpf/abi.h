@@ -51,6 +51,7 @@ enum drop_reason {
 	DROP_INNER_DESTINATION,  /* inner destination is not on this node */
 	DROP_NO_COOKIE,          /* frame for the overlay device that open did not decrypt */
 	DROP_POLICY,             /* refused by policy */
+	DROP_MULTICAST,          /* the host's own multicast or broadcast: the overlay carries unicast only */
 	DROP_INTERNAL,           /* a kernel helper failed */
 	DROP_MAX
 };

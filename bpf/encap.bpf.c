@@ -16,6 +16,12 @@ static __always_inline int address_probe(struct __sk_buff *skb, const struct con
 	return address_to(skb, cfg, probe.peer, cfg->host_vni);
 }
 
+/* 224.0.0.0/4, 255.255.255.255, ff00::/8. The stack joins groups on every device, also on ours. */
+static __always_inline int is_multicast(const struct ip_info *ip)
+{
+	return ip->ethertype == bpf_htons(ETH_P_IP) ? ip->dst[12] >= 224 : ip->dst[0] == 0xff;
+}
+
 static __always_inline int encap_frame(struct __sk_buff *skb, __u32 *peer)
 {
 	struct config *cfg = get_config();
@@ -32,6 +38,8 @@ static __always_inline int encap_frame(struct __sk_buff *skb, __u32 *peer)
 		return address_probe(skb, cfg, peer);
 	if (err)
 		return err;
+	if (is_multicast(&ip))
+		return -DROP_MULTICAST;
 	to = find_owner(cfg->host_vni, ip.dst);
 	if (!is_remote(to) || to->peer == PEER_NONE)
 		return -DROP_NO_PEER;

@@ -228,6 +228,7 @@ export const DROP_REASONS = [
   'inner_destination',
   'no_cookie',
   'policy',
+  'multicast',
   'internal',
 ] as const;
 
