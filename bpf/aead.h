@@ -182,8 +182,10 @@ static __always_inline int aead_open(struct aead *a, const __u32 key[8], __u32 s
 	aead_init(a, key, salt, iv, aad, aad_len);
 	if (aead_mac(a, aad_len, len))
 		return -1;
-	for (int i = 0; i < 4; i++)
-		difference |= received[i] ^ a->tag[i]; /* all of it, no early exit */
+	for (int i = 0; i < 4; i++) {
+		difference |= received[i] ^ a->tag[i];
+		AEAD_OPAQUE(difference); /* else clang compares word by word and leaves at the first that differs */
+	}
 	if (difference)
 		return -1;
 	aead_crypt(a, len);

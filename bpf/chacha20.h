@@ -126,6 +126,7 @@ __noinline int chacha20_pair(struct chacha20 *c, struct chacha20_text *text)
 	state = c->word;
 	out = (word32 *)text;
 	asm volatile("" : "+r"(twice)); /* stays in a register */
+#pragma clang loop unroll(full)
 	for (int i = 0; i < 16; i++) {
 		__u32 word = state[i];
 
@@ -139,9 +140,11 @@ __noinline int chacha20_pair(struct chacha20 *c, struct chacha20_text *text)
 		chacha20_diagonals(x, twice);
 		chacha20_diagonals(y, twice);
 	}
+#pragma clang loop unroll(full)
 	for (int i = 0; i < 16; i++)
 		out[i] ^= x[i] + state[i];
 	state[12]++;
+#pragma clang loop unroll(full)
 	for (int i = 0; i < 16; i++)
 		out[16 + i] ^= y[i] + state[i];
 	state[12]++;

@@ -60,8 +60,10 @@ __noinline int poly1305_run(struct poly1305 *p, const struct poly1305_text *text
 	h3 = p->h3;
 	carry = p->carry;
 	data = text->byte;
+	asm volatile("" : "+r"(blocks)); /* else clang, knowing the check above, drops the bound of the loop */
 #pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < blocks; i++, data += POLY1305_BLOCK) {
+	/* The constant bound is for the verifier of Linux 6.1, which forgets that i is equal to `blocks`. */
+	for (__u32 i = 0; i < POLY1305_RUN && i != blocks; i++, data += POLY1305_BLOCK) {
 		const word32 *m = (const word32 *)data;
 		__u64 d0, d1, d2, d3;
 

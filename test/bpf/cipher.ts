@@ -1,5 +1,6 @@
 // The cipher's test programs (aead.bpf.c) as functions on bytes, for tests and for scripts/bench. Knows the layout of
 // their request and result, and no cryptography.
+import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { type Fd, type LoadedObject, loadNative } from '../../agent/kernel/native';
 
@@ -45,6 +46,12 @@ export class Cipher {
   /** Instructions that the verifier walked. */
   verifiedInsns(program: CipherProgram): number {
     return this.#program(program).verifiedInsns;
+  }
+
+  /** Its instructions as the kernel runs them (bpftool), with a line "int name(...):" before each function. */
+  listing(program: CipherProgram): string {
+    const { id } = this.#native.programInfo(this.#program(program).fd);
+    return execFileSync('bpftool', ['prog', 'dump', 'xlated', 'id', String(id)], { encoding: 'utf8' });
   }
 
   /** Runs the program over `text`. Throws when the request itself was refused. */
