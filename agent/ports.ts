@@ -47,7 +47,12 @@ export interface LinkInfo {
   /** nsid of the namespace that `linkIndex` is in, or -1 when it is ours. */
   readonly linkNsid: number;
   /** Only for kind "vxlan". */
-  readonly vxlan?: { readonly port: number; readonly external: boolean };
+  readonly vxlan?: {
+    readonly port: number;
+    readonly external: boolean;
+    /** Something else that ensureVxlan sees to (offloads, learning, ARP, reverse path filter) is no longer so. */
+    readonly drifted: boolean;
+  };
   readonly gsoMaxSegs: number;
 }
 

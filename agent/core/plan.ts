@@ -22,6 +22,8 @@ export interface ActualVxlan extends VxlanSpec {
   readonly ifindex: number;
   readonly external: boolean;
   readonly up: boolean;
+  /** Its offloads or other settings were changed by somebody else. */
+  readonly drifted: boolean;
 }
 
 export interface ActualTxSa {
@@ -134,6 +136,7 @@ function deviceSteps(desired: DesiredState, actual: ActualState): Step[] {
   const right =
     found?.external === true &&
     found.up &&
+    !found.drifted &&
     found.name === vxlan.name &&
     found.mac === vxlan.mac &&
     found.port === vxlan.port &&

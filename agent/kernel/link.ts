@@ -84,6 +84,7 @@ function readVxlan(data: Buffer): NonNullable<LinkInfo['vxlan']> {
   return {
     port: vxlan.port?.length === 2 ? vxlan.port.readUInt16BE(0) : 0,
     external: (vxlan.collectMetadata ?? 0) !== 0,
+    drifted: false,
   };
 }
 

@@ -89,8 +89,13 @@ export interface Native {
   /** Keys and values, by batch calls where the map type has them, else key by key. */
   mapEntries(map: Fd): { readonly key: Buffer; readonly value: Buffer }[];
 
-  /** tcx link (attach types 46, 47; kernel 6.6). Throws EINVAL or EOPNOTSUPP on older kernels. */
+  /**
+   * tcx link (attach types 46, 47; kernel 6.6), in front of the programs that are there. Throws EINVAL or
+   * EOPNOTSUPP on older kernels.
+   */
   attachTcx(program: Fd, ifindex: number, direction: 'ingress' | 'egress'): Fd;
+  /** Ids of the programs at that hook, anybody's, in the order in which they run. Errors as attachTcx. */
+  queryTcx(ifindex: number, direction: 'ingress' | 'egress'): number[];
   /** mode: "native" (XDP_FLAGS_DRV_MODE), "generic" (XDP_FLAGS_SKB_MODE). */
   attachXdp(program: Fd, ifindex: number, mode: 'native' | 'generic'): Fd;
   /** BPF_LINK_UPDATE: the device is never without a program. */

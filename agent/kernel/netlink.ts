@@ -5,11 +5,15 @@ import type { RouteEntry, VxlanSpec } from '../core/state';
 import { KernelError } from '../errors';
 import type { AddressInfo, LinkInfo, Netlink } from '../ports';
 import { attempt, isErrno } from './fault';
-import { type LinkChange, readAddress, readLink, readLinkDetail, writeLink } from './link';
+import { type LinkChange, type LinkDetail, readAddress, readLink, readLinkDetail, writeLink } from './link';
 import type { Fd, Native } from './native';
 import { type MainRoute, ROUTE_PROTOCOL, readRoute, writeRoute } from './route';
+import { isStrict, loosen } from './rpfilter';
 import { RtNetlink } from './rtnetlink';
-import { createdVxlan, differsForGood, vxlanChange } from './vxlan';
+import { createdVxlan, differsForGood, settingsDrifted, vxlanChange } from './vxlan';
+
+/** What must be off on the VXLAN device, see switchOffloads. */
+const OFFLOADS = ['tx', 'tso', 'gso'] as const;
 
 const { NEWLINK, DELLINK, GETLINK, GETADDR, NEWROUTE, DELROUTE, GETROUTE } = rt.MessageType;
 
@@ -27,7 +31,9 @@ class NamespaceNetlink implements Netlink {
   ) {}
 
   async links(): Promise<LinkInfo[]> {
-    return (await this.linkMessages()).map(readLink);
+    return (await this.linkMessages()).map((message) =>
+      this.judged(readLink(message), readLinkDetail(message)),
+    );
   }
 
   async addresses(): Promise<AddressInfo[]> {
@@ -61,6 +67,7 @@ class NamespaceNetlink implements Netlink {
       throw new KernelError(op, 19, 'ENODEV', 'the device went away while it was set up');
     for (const change of vxlanChange(found.link, found.detail, spec)) await this.change(op, change);
     this.switchOffloads(spec.name);
+    this.loosenReversePath(spec.name);
     const done = await this.find(spec.name);
     if (done === undefined)
       throw new KernelError(op, 19, 'ENODEV', 'the device went away while it was set up');
@@ -139,7 +146,7 @@ class NamespaceNetlink implements Netlink {
    * would be written into, or instead of, the ciphertext.
    */
   private switchOffloads(device: string): void {
-    for (const feature of ['tx', 'tso', 'gso'] as const) {
+    for (const feature of OFFLOADS) {
       const op = `switch ${feature} offload of ${device} off`;
       attempt(op, () =>
         this.here(() => {
@@ -147,6 +154,25 @@ class NamespaceNetlink implements Netlink {
         }),
       );
     }
+  }
+
+  private loosenReversePath(device: string): void {
+    attempt(`set rp_filter of ${device} to loose`, () =>
+      this.here(() => {
+        if (isStrict(device)) loosen(device);
+      }),
+    );
+  }
+
+  /** What of a VXLAN device no message tells. */
+  private judged(link: LinkInfo, detail: LinkDetail): LinkInfo {
+    if (link.vxlan?.external !== true) return link;
+    const drifted =
+      settingsDrifted(link, detail) ||
+      this.here(
+        () => isStrict(link.name) || OFFLOADS.some((feature) => this.native.getOffload(link.name, feature)),
+      );
+    return { ...link, vxlan: { ...link.vxlan, drifted } };
   }
 
   private here<T>(body: () => T): T {

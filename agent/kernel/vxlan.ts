@@ -31,6 +31,11 @@ export function differsForGood(link: LinkInfo, spec: VxlanSpec): boolean {
   return link.vxlan?.port !== spec.port || !link.vxlan.external;
 }
 
+/** What a spec does not name and the device must keep. */
+export function settingsDrifted(link: LinkInfo, detail: LinkDetail): boolean {
+  return detail.makesAddresses || detail.learning || detail.arp || link.gsoMaxSegs !== GSO_MAX_SEGS;
+}
+
 /**
  * Changes in order. Taking away address generation comes before `up`, or the kernel has made a link-local address;
  * one message with both would raise the device first.

@@ -91,7 +91,7 @@ class FakeNetlink implements Netlink {
       mtuBytes: spec.mtuBytes,
       up: true,
       gsoMaxSegs: 1,
-      vxlan: { port: spec.port, external: true },
+      vxlan: { port: spec.port, external: true, drifted: false },
     };
     if (!found) return this.network.addLink(wanted);
     this.network.changeLink(found.ifindex, wanted);

@@ -102,11 +102,29 @@ describe('ensureVxlan', () => {
     expect(ipLink('vxseal0')).toEqual(good);
   });
 
+  const drifted = async () => (await netlink.links()).find(({ name }) => name === 'vxseal0')?.vxlan?.drifted;
+
+  test('strict reverse path filtering is seen and loosened, on our device only', async () => {
+    const filter = (device: string) =>
+      namespace.run('sysctl', '-n', `net.ipv4.conf.${device}.rp_filter`).trim();
+    namespace.run('sysctl', '-qw', 'net.ipv4.conf.all.rp_filter=1');
+    await netlink.ensureVxlan(SPEC);
+    expect([filter('vxseal0'), filter('all'), filter('lo'), await drifted()]).toEqual(['2', '1', '0', false]);
+    namespace.run('sysctl', '-qw', 'net.ipv4.conf.vxseal0.rp_filter=1');
+    expect(await drifted()).toBe(true);
+    await netlink.ensureVxlan(SPEC);
+    expect([filter('vxseal0'), await drifted()]).toEqual(['2', false]);
+    namespace.run('sysctl', '-qw', 'net.ipv4.conf.all.rp_filter=0');
+  });
+
   test('offloads that came back are switched off again', async () => {
     await netlink.ensureVxlan(SPEC);
+    expect(await drifted()).toBe(false);
     namespace.run('ethtool', '-K', 'vxseal0', 'tx', 'on', 'tso', 'on', 'gso', 'on');
     expect(offload('vxseal0', 'tx')).toBe(true);
+    expect(await drifted()).toBe(true);
     await netlink.ensureVxlan(SPEC);
+    expect(await drifted()).toBe(false);
     expect((['tx', 'tso', 'gso'] as const).map((feature) => offload('vxseal0', feature))).toEqual([
       false,
       false,
@@ -128,7 +146,7 @@ describe('ensureVxlan', () => {
   test('another port needs another device', async () => {
     const { ifindex } = await netlink.ensureVxlan(SPEC);
     const link = await netlink.ensureVxlan({ ...SPEC, port: 4791 });
-    expect(link.vxlan).toEqual({ port: 4791, external: true });
+    expect(link.vxlan).toEqual({ port: 4791, external: true, drifted: false });
     expect(link.ifindex).not.toBe(ifindex);
   });
 
@@ -147,7 +165,7 @@ describe('ensureVxlan', () => {
       'local',
       '192.0.2.1',
     );
-    expect((await netlink.ensureVxlan(SPEC)).vxlan).toEqual({ port: 4790, external: true });
+    expect((await netlink.ensureVxlan(SPEC)).vxlan).toEqual({ port: 4790, external: true, drifted: false });
   });
 
   test('a foreign device of that name is refused and left alone', async () => {

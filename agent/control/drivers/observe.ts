@@ -48,7 +48,7 @@ function actualVxlan(links: readonly LinkInfo[], name: string): ActualVxlan | un
     port: link.vxlan.port,
     external: link.vxlan.external,
     mtuBytes: link.mtuBytes,
-    // Without this every packet larger than the underlay's MTU would reach seal, which cannot split it.
-    up: link.up && link.gsoMaxSegs <= 1,
+    up: link.up,
+    drifted: link.vxlan.drifted,
   };
 }

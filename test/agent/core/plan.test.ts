@@ -42,7 +42,7 @@ const NOTHING: ActualState = {
 const STANDING: ActualState = {
   ...NOTHING,
   settings: SETTINGS,
-  vxlan: { ...VXLAN, ifindex: 9, external: true, up: true },
+  vxlan: { ...VXLAN, ifindex: 9, external: true, up: true, drifted: false },
 };
 
 const key = (n: number): Uint8Array => new Uint8Array(32).fill(n);
@@ -144,13 +144,14 @@ test('everything goes in reverse order, and only once the bus was read', () => {
 });
 
 test.each([
+  [0, { drifted: true }],
   [1, { external: false }],
   [2, { up: false }],
   [3, { mac: '02:00:00:00:00:99' }],
   [4, { port: 4789 }],
   [5, { mtuBytes: 1500 }],
 ])('%i: a device that differs is set right, and its settings written again', (_, difference) => {
-  const vxlan = { ...VXLAN, ifindex: 9, external: true, up: true, ...difference };
+  const vxlan = { ...VXLAN, ifindex: 9, external: true, up: true, drifted: false, ...difference };
   expect(verbs(plan(EMPTY, { ...STANDING, vxlan }, false))).toEqual(['ensure-vxlan', 'put-settings']);
 });
 
