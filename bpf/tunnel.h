@@ -13,59 +13,76 @@
 #define TCP_MSS_KIND 2
 #define TCP_MSS_BYTES 4
 
+struct mss_search {
+	__u8 options[TCP_OPTIONS_MAX];
+	__u32 bytes;             /* of options in the segment */
+	__u32 at;                /* of the option to look at; of the MSS option once it is found */
+	__u32 found;
+};
+
+/* One option a call (RFC 9293 §3.1). A callback, because the verifier walks a plain loop once per option and path:
+ * half a million instructions and seconds of every start. */
+static long find_mss(__u32 i __attribute__((unused)), struct mss_search *s)
+{
+	__u32 at = s->at, kind, len;
+
+	if (at > TCP_OPTIONS_MAX - TCP_MSS_BYTES || at + TCP_MSS_BYTES > s->bytes)
+		return 1;
+	kind = s->options[at];
+	len = s->options[at + 1];
+	if (kind == 0)
+		return 1;
+	if (kind == 1) {
+		s->at = at + 1;
+		return 0;
+	}
+	if (len < 2)
+		return 1;
+	if (kind == TCP_MSS_KIND && len == TCP_MSS_BYTES) {
+		s->found = 1;
+		return 1;
+	}
+	s->at = at + len;
+	return 0;
+}
+
 /*
  * Lowers the MSS option of a SYN to what one sealed packet carries (RFC 9293 §3.7.1), in both directions, so
  * that TCP works where a firewall eats ICMP. Other segments are left alone.
  */
 static __noinline int clamp_mss(struct __sk_buff *skb, __u32 l4, __u32 mss_max)
 {
-	__u8 options[TCP_OPTIONS_MAX] = {};
+	struct mss_search s = {};
+	__u16 mss, before, after;
 	struct tcphdr tcp;
-	__u32 bytes, at = 0;
+	__u32 bytes, at;
 
 	if (bpf_skb_load_bytes(skb, l4, &tcp, sizeof(tcp)) || !tcp.syn || tcp.doff <= 5)
 		return PASS;
 	bytes = tcp.doff * 4 - sizeof(tcp);
 	if (bytes < 1 || bytes > TCP_OPTIONS_MAX)
 		return PASS;
-	if (bpf_skb_load_bytes(skb, l4 + sizeof(tcp), options, bytes))
+	if (bpf_skb_load_bytes(skb, l4 + sizeof(tcp), s.options, bytes))
 		return PASS;
-	for (int i = 0; i < TCP_OPTIONS_MAX; i++) {
-		__u32 kind, len;
-		__u16 mss, before, after;
-
-		if (at > TCP_OPTIONS_MAX - TCP_MSS_BYTES || at + TCP_MSS_BYTES > bytes)
-			return PASS;
-		kind = options[at];
-		if (kind == 0)
-			return PASS;
-		if (kind == 1) {
-			at++;
-			continue;
-		}
-		len = options[at + 1];
-		if (len < 2)
-			return PASS;
-		if (kind != TCP_MSS_KIND || len != TCP_MSS_BYTES) {
-			at += len;
-			continue;
-		}
-		mss = (options[at + 2] << 8) | options[at + 3];
-		if (mss <= mss_max)
-			return PASS;
-		before = bpf_htons(mss);
-		after = bpf_htons(mss_max);
-		if (bpf_skb_store_bytes(skb, l4 + sizeof(tcp) + at + 2, &after, 2, 0))
-			return -DROP_INTERNAL;
-		/* At an odd offset the option straddles two words of the checksum: its bytes count swapped. */
-		if (at & 1) {
-			before = __builtin_bswap16(before);
-			after = __builtin_bswap16(after);
-		}
-		if (bpf_l4_csum_replace(skb, l4 + __builtin_offsetof(struct tcphdr, check), before, after, 2))
-			return -DROP_INTERNAL;
+	s.bytes = bytes;
+	bpf_loop(TCP_OPTIONS_MAX, find_mss, &s, 0);
+	at = s.at;
+	if (!s.found || at > TCP_OPTIONS_MAX - TCP_MSS_BYTES)
 		return PASS;
+	mss = (s.options[at + 2] << 8) | s.options[at + 3];
+	if (mss <= mss_max)
+		return PASS;
+	before = bpf_htons(mss);
+	after = bpf_htons(mss_max);
+	if (bpf_skb_store_bytes(skb, l4 + sizeof(tcp) + at + 2, &after, 2, 0))
+		return -DROP_INTERNAL;
+	/* At an odd offset the option straddles two words of the checksum: its bytes count swapped. */
+	if (at & 1) {
+		before = __builtin_bswap16(before);
+		after = __builtin_bswap16(after);
 	}
+	if (bpf_l4_csum_replace(skb, l4 + __builtin_offsetof(struct tcphdr, check), before, after, 2))
+		return -DROP_INTERNAL;
 	return PASS;
 }
 
