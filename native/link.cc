@@ -21,6 +21,8 @@ namespace {
 // <linux/bpf.h> since 6.6; the headers and libbpf of older distributions do not have them.
 constexpr uint32_t kTcxIngress = 46;
 constexpr uint32_t kTcxEgress = 47;
+constexpr uint32_t kBefore = 1u << 3;  // BPF_F_BEFORE; without a relative, the head of the list
+constexpr uint32_t kMaxTcxPrograms = 64;  // BPF_MPROG_MAX
 constexpr uint32_t kLinkTypeXdp = 6;
 constexpr uint32_t kLinkTypeTcx = 11;
 
@@ -30,6 +32,17 @@ struct LinkCreate {
   uint32_t ifindex;
   uint32_t attachType;
   uint32_t flags;
+};
+
+// Head of union bpf_attr for BPF_PROG_QUERY.
+struct ProgQuery {
+  uint32_t ifindex;
+  uint32_t attachType;
+  uint32_t queryFlags;
+  uint32_t attachFlags;
+  uint64_t programIds;
+  uint32_t count;
+  uint32_t padding;
 };
 
 // Head of struct bpf_link_info as tcx links fill it; the union begins at an address divisible by 8.
@@ -48,10 +61,29 @@ Napi::Value AttachTcx(const Napi::CallbackInfo& info) {
   const Fd& program = RequireFd(info, 0, FdKind::kProgram, "program");
   const uint32_t ifindex = RequireUint32(info, 1, "ifindex", 1, INT32_MAX);
   const bool ingress = RequireIngress(info, 2);
-  LinkCreate create{static_cast<uint32_t>(program.number()), ifindex, ingress ? kTcxIngress : kTcxEgress, 0};
+  // At the head: a program in front that accepts a packet would keep it from ours.
+  LinkCreate create{static_cast<uint32_t>(program.number()), ifindex, ingress ? kTcxIngress : kTcxEgress, kBefore};
   ScopedFd link(static_cast<int>(syscall(SYS_bpf, BPF_LINK_CREATE, &create, sizeof create)));
   if (link.get() < 0) ThrowErrno(env, "BPF_LINK_CREATE tcx on device " + std::to_string(ifindex), errno);
   return Fd::Wrap(env, std::move(link), FdKind::kLink);
+}
+
+Napi::Value QueryTcx(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const uint32_t ifindex = RequireUint32(info, 0, "ifindex", 1, INT32_MAX);
+  const bool ingress = RequireIngress(info, 1);
+  uint32_t ids[kMaxTcxPrograms] = {};
+  ProgQuery query{};
+  query.ifindex = ifindex;
+  query.attachType = ingress ? kTcxIngress : kTcxEgress;
+  query.programIds = reinterpret_cast<uintptr_t>(ids);
+  query.count = kMaxTcxPrograms;
+  if (syscall(SYS_bpf, BPF_PROG_QUERY, &query, sizeof query) != 0) {
+    ThrowErrno(env, "BPF_PROG_QUERY tcx on device " + std::to_string(ifindex), errno);
+  }
+  Napi::Array result = Napi::Array::New(env);
+  for (uint32_t i = 0; i < query.count && i < kMaxTcxPrograms; i++) result.Set(i, Napi::Number::New(env, ids[i]));
+  return result;
 }
 
 Napi::Value AttachXdp(const Napi::CallbackInfo& info) {
@@ -102,6 +134,7 @@ Napi::Value LinkInfo(const Napi::CallbackInfo& info) {
 
 void ExportLink(Napi::Env env, Napi::Object exports) {
   exports.Set("attachTcx", Napi::Function::New<AttachTcx>(env, "attachTcx"));
+  exports.Set("queryTcx", Napi::Function::New<QueryTcx>(env, "queryTcx"));
   exports.Set("attachXdp", Napi::Function::New<AttachXdp>(env, "attachXdp"));
   exports.Set("updateLink", Napi::Function::New<UpdateLink>(env, "updateLink"));
   exports.Set("detachLink", Napi::Function::New<DetachLink>(env, "detachLink"));

@@ -160,10 +160,15 @@ export class Hooks {
     } catch (cause) {
       if (!isErrno(cause, ...NOT_POSSIBLE)) throw kernelError(op, cause);
     }
-    // The mark first: a filter that nobody remembers would stay for ever, a mark without a filter is cleaned up.
+    // The mark first: a filter that nobody remembers would stay for ever.
     const pin: HookPin = { hook, kind: 'filter', variant };
     this.pins.markFilter(pin);
-    this.putFilter(op, hook, program);
+    try {
+      this.putFilter(op, hook, program);
+    } catch (cause) {
+      if (!this.isInPlace(pin)) this.pins.removeHook(pin);
+      throw cause;
+    }
     return pin;
   }
 

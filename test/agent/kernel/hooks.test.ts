@@ -94,13 +94,15 @@ describe('the way of attaching', () => {
     expect(pinned()).toEqual([]);
   });
 
-  test('a device that is not there is an error that may pass', () => {
+  test.each([true, false])('a device that is not there is an error that may pass (tcx %s)', (tcx) => {
+    kernel.tcx = tcx;
     const { hooks } = start();
     for (const program of ['seal', 'open'] as const) {
       expect(() => hooks.attach({ program, ifindex: 99 })).toThrow(
         expect.objectContaining({ errnoName: 'ENODEV', retriable: true }),
       );
     }
+    expect(pinned()).toEqual([]);
   });
 });
 
