@@ -5,9 +5,10 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { logTail } from './agents';
+import { tryRun } from './command';
 import { Context, prove } from './context';
 import { bringUp } from './lab';
-import { LABS_DIR, labLayout } from './layout';
+import { LABS_DIR, labLayout, packageRoot } from './layout';
 import { ALL_PROOFS } from './proofs/all';
 import { speed } from './proofs/speed';
 import { labNamespaces, teardown } from './teardown';
@@ -40,6 +41,58 @@ test.each(ALL_PROOFS.filter((proof) => proof !== speed).map((proof) => [proof.na
   },
   PROOF_TIMEOUT_MS,
 );
+
+describe('the command', () => {
+  const program = join(packageRoot(), 'build/test/lab/main.js');
+  const lab = (...argv: string[]) => {
+    const [verb = '', ...rest] = argv;
+    return tryRun([process.execPath, program, verb, '--name', NAME, ...rest]);
+  };
+
+  test('exec runs in a pod, in a node and on the wire', () => {
+    expect(lab('exec', 'pod1-1', '--', 'ping', '-c', '1', '-W', '2', '10.244.2.2').stdout).toContain(
+      '1 received',
+    );
+    expect(lab('exec', 'node2', '--', 'ip', '-br', 'addr', 'show', 'eth0').stdout).toContain('192.0.2.2/24');
+    expect(lab('exec', 'wire', '--', 'ip', '-br', 'link', 'show', 'master', 'wire').stdout).toContain(
+      'node3',
+    );
+    expect(lab('exec', 'pod1-1', '--', 'sh', '-c', 'exit 7').status).toBe(7);
+    expect(lab('exec', 'pod9-1', '--', 'true').stderr).toContain('no pod9-1 in lab');
+  });
+
+  test('addr prints one address a line', () => {
+    expect(lab('addr', 'pod2-1').stdout).toBe('10.244.2.2\n');
+    expect(lab('addr', 'node2').stdout).toBe('192.0.2.2\nfd00:c0de::2\n');
+  });
+
+  test('vxseal talks to that agent', () => {
+    expect(lab('vxseal', 'node3', 'status').stdout).toContain('node node3: ready');
+    const { peers } = JSON.parse(lab('vxseal', 'node3', 'peers', '--json').stdout) as {
+      peers: { node: string }[];
+    };
+    expect(peers.map((peer) => peer.node).sort()).toEqual(['node1', 'node2']);
+  });
+
+  test('agent stops, starts and restarts it; pods reach each other throughout', () => {
+    const reach = (): string =>
+      lab('exec', 'pod1-1', '--', 'ping', '-c', '1', '-W', '2', '10.244.3.2').stdout;
+    expect(lab('agent', 'node3', 'stop').stdout).toContain('agent is down');
+    expect(lab('vxseal', 'node3', 'status').status).toBe(1);
+    expect(reach()).toContain('1 received');
+    expect(lab('agent', 'node3', 'start').stdout).toContain('agent is up');
+    expect(lab('agent', 'node3', 'start').stderr).toContain('runs already');
+    expect(lab('agent', 'node3', 'restart').stdout).toContain('agent is up');
+    expect(reach()).toContain('1 received');
+  });
+
+  test('up refuses a name that is taken, and the lab stands', () => {
+    const refused = lab('up');
+    expect(refused.status).toBe(1);
+    expect(refused.stderr).toContain(`lab ${NAME} exists already. Remove it with`);
+    expect(lab('exec', 'pod1-1', '--', 'true').status).toBe(0);
+  });
+});
 
 test('taking the lab down leaves nothing behind', async () => {
   await context?.close();
