@@ -44,6 +44,19 @@ static __always_inline struct work *get_work(void)
 /* Keeps clang from deriving a second register for a length the verifier has already seen bounded. */
 #define OPAQUE(x) asm volatile("" : "+r"(x))
 
+/*
+ * A length within its bounds, in the form that every verifier understands: one bound at a time, the lower one
+ * signed, and clang kept from merging the two (Linux 6.1 and 6.12 lose the lower bound otherwise).
+ */
+static __always_inline int within(__u32 *len, __u32 least, __u32 most)
+{
+	OPAQUE(*len);
+	if (*len > most)
+		return 0;
+	OPAQUE(*len);
+	return (int)*len >= (int)least;
+}
+
 /* Padding 1, 2, 3 … to a multiple of 4 (RFC 4303 §2.4), its length, next header UDP. Returns bytes added. */
 static __always_inline __u32 write_trailer(struct work *w, __u32 len)
 {

@@ -30,8 +30,7 @@ static __always_inline int open_packet(struct xdp_md *ctx, __u32 *peer)
 		return result;
 	w = get_work();
 	total = esp.text + ESP_OVERHEAD;
-	OPAQUE(total);
-	if (!w || esp.text & 3 || total <= ESP_OVERHEAD || total > ESP_TEXT_MAX + ESP_OVERHEAD)
+	if (!w || esp.text & 3 || !within(&total, ESP_OVERHEAD + 1, ESP_TEXT_MAX + ESP_OVERHEAD))
 		return -DROP_MALFORMED;
 	if (bpf_xdp_load_bytes(ctx, esp.offset, w->aead.text + ESP_AT, total))
 		return -DROP_MALFORMED;
@@ -39,8 +38,7 @@ static __always_inline int open_packet(struct xdp_md *ctx, __u32 *peer)
 	if (result < 0)
 		return result;
 	frame = result - UDP_HEADER - VXLAN_HEADER;
-	OPAQUE(frame);
-	if (frame < ETH_HLEN || frame > ESP_TEXT_MAX)
+	if (!within(&frame, ETH_HLEN, ESP_TEXT_MAX))
 		return -DROP_MALFORMED;
 	if (bpf_xdp_store_bytes(ctx, 0, w->aead.text + TEXT_AT + UDP_HEADER + VXLAN_HEADER, frame))
 		return -DROP_INTERNAL;
@@ -91,8 +89,7 @@ static __always_inline int open_frame(struct __sk_buff *skb, __u32 *peer)
 		return result;
 	w = get_work();
 	total = esp.text + ESP_OVERHEAD;
-	OPAQUE(total);
-	if (!w || esp.text & 3 || total <= ESP_OVERHEAD || total > ESP_TEXT_MAX + ESP_OVERHEAD)
+	if (!w || esp.text & 3 || !within(&total, ESP_OVERHEAD + 1, ESP_TEXT_MAX + ESP_OVERHEAD))
 		return -DROP_MALFORMED;
 	if (bpf_skb_load_bytes(skb, esp.offset, w->aead.text + ESP_AT, total))
 		return -DROP_MALFORMED;
@@ -100,8 +97,7 @@ static __always_inline int open_frame(struct __sk_buff *skb, __u32 *peer)
 	if (result < 0)
 		return result;
 	frame = result - UDP_HEADER - VXLAN_HEADER;
-	OPAQUE(frame);
-	if (frame < ETH_HLEN || frame > ESP_TEXT_MAX)
+	if (!within(&frame, ETH_HLEN, ESP_TEXT_MAX))
 		return -DROP_MALFORMED;
 	/* RECOMPUTE keeps a NIC's CHECKSUM_COMPLETE true; the reset ends what it said of the outer packet. */
 	if (bpf_skb_store_bytes(skb, 0, w->aead.text + TEXT_AT + UDP_HEADER + VXLAN_HEADER, frame,

@@ -131,14 +131,11 @@ static __always_inline int seal_frame(struct __sk_buff *skb, const struct config
 	sa = find_sa(skb, ip, peer, &err);
 	if (!sa)
 		return err;
-	if (payload < PAYLOAD_MIN || payload > ESP_TEXT_MAX)
-		return -DROP_MALFORMED;
 	outer = header + (sa->flags & SA_F_RAW ? 0 : UDP_HEADER);
 	/* bpf_skb_change_tail() would let it grow beyond the device's MTU. */
 	if (outer + ESP_OVERHEAD + sealed_text_bytes(payload) > cfg->underlay_mtu)
 		return -DROP_TOO_BIG;
-	OPAQUE(payload);
-	if (payload < PAYLOAD_MIN || payload > ESP_TEXT_MAX)
+	if (!within(&payload, PAYLOAD_MIN, ESP_TEXT_MAX))
 		return -DROP_MALFORMED;
 	if (bpf_skb_load_bytes(skb, ETH_HLEN + header, w->aead.text + TEXT_AT, payload))
 		return -DROP_MALFORMED;
@@ -153,8 +150,7 @@ static __always_inline int seal_frame(struct __sk_buff *skb, const struct config
 	if (err)
 		return err;
 	esp_at = ETH_HLEN + outer;
-	OPAQUE(esp_bytes);
-	if (esp_bytes < ESP_OVERHEAD || esp_bytes > AEAD_MAX_TEXT)
+	if (!within(&esp_bytes, ESP_OVERHEAD, AEAD_MAX_TEXT))
 		return -DROP_INTERNAL;
 	if (bpf_skb_store_bytes(skb, esp_at, w->aead.text + ESP_AT, esp_bytes, 0))
 		return -DROP_INTERNAL;
