@@ -2,16 +2,16 @@
 import { getSystemErrorName } from 'node:util';
 import { KernelError } from '../errors';
 
-/** "ENOENT" for 2; "EUNKNOWN" for what this platform has no name for. */
+/** "ENOENT" for 2; "E9999" for what this platform has no name for. */
 export function errnoName(errno: number): string {
-  try {
-    return getSystemErrorName(-errno);
-  } catch {
-    return 'EUNKNOWN';
-  }
+  const name = errno > 0 ? getSystemErrorName(-errno) : '';
+  return /^E[A-Z0-9]+$/.test(name) ? name : `E${errno}`;
 }
 
+/** Told by its members, not by instanceof: the module's errors may come from another realm (worker, vm). */
 interface NativeFailure {
+  readonly name?: unknown;
+  readonly message?: unknown;
   readonly errno?: unknown;
   readonly code?: unknown;
   readonly log?: unknown;
@@ -23,10 +23,10 @@ interface NativeFailure {
  */
 export function kernelError(op: string, cause: unknown): KernelError {
   if (cause instanceof KernelError) return cause;
-  const failure: NativeFailure = typeof cause === 'object' && cause !== null ? cause : {};
+  const failure = failureOf(cause);
   const errno = typeof failure.errno === 'number' ? Math.abs(failure.errno) : 0;
   const name = typeof failure.code === 'string' ? failure.code : errnoName(errno);
-  const text = cause instanceof Error ? cause.message : String(cause);
+  const text = typeof failure.message === 'string' ? failure.message : '';
   const log = typeof failure.log === 'string' && failure.log !== '' ? `\n${failure.log}` : '';
   return new KernelError(op, errno, name, `${text}${log}`);
 }
@@ -36,13 +36,17 @@ export function attempt<T>(op: string, call: () => T): T {
   try {
     return call();
   } catch (cause) {
-    if (cause instanceof TypeError || cause instanceof RangeError) throw cause;
+    const { name } = failureOf(cause);
+    if (name === 'TypeError' || name === 'RangeError') throw cause;
     throw kernelError(op, cause);
   }
 }
 
+const failureOf = (cause: unknown): NativeFailure =>
+  typeof cause === 'object' && cause !== null ? cause : {};
+
 export function isErrno(cause: unknown, ...names: readonly string[]): boolean {
   if (cause instanceof KernelError) return names.includes(cause.errnoName);
-  const code = typeof cause === 'object' && cause !== null ? (cause as NativeFailure).code : undefined;
+  const { code } = failureOf(cause);
   return typeof code === 'string' && names.includes(code);
 }
