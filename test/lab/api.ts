@@ -47,7 +47,10 @@ export function risen(
   return new Map(grown.filter(([, by]) => by > 0));
 }
 
-/** Waits until the agent is ready and every one of `peers` is up; the error says what is missing. */
+/**
+ * Waits until the agent is ready and every one of `peers` is up under the newest keys of both sides; the error says
+ * what is missing.
+ */
 export async function waitUp(node: NodeLayout, peers: readonly string[], timeoutMs: number): Promise<void> {
   let missing = 'it does not answer';
   await until(
@@ -58,9 +61,11 @@ export async function waitUp(node: NodeLayout, peers: readonly string[], timeout
         const now = await status(node);
         const lagging = peers.flatMap((name) => {
           const peer = now.peers.find((candidate) => candidate.node === name);
-          return peer?.state === 'up'
+          return peer?.state === 'up' && !peer.rotating
             ? []
-            : [`${name}: ${peer?.state ?? 'unknown'} (${peer?.why ?? 'no record'})`];
+            : [
+                `${name}: ${peer?.state ?? 'unknown'}${peer?.rotating ? ', rotating' : ''} (${peer?.why ?? 'no record'})`,
+              ];
         });
         const blockers = now.readiness.blockers.map((blocker) => `${blocker.name}: ${blocker.reason}`);
         missing = [...blockers, ...lagging].join('; ');

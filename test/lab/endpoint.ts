@@ -18,7 +18,7 @@ type Operation =
   | ({ readonly op: 'tcp' | 'udp'; readonly timeoutMs: number } & Target)
   | ({ readonly op: 'cast' } & Target)
   | { readonly op: 'stream'; readonly to: string; readonly port: number; readonly packetsPerSecond: number }
-  | { readonly op: 'stop'; readonly timeoutMs: number }
+  | { readonly op: 'stop'; readonly atLeast: number; readonly timeoutMs: number }
   | {
       readonly op: 'frames';
       readonly ifindex: number;
@@ -104,8 +104,9 @@ export class Endpoint {
     await this.ask({ op: 'stream', to, port, packetsPerSecond });
   }
 
-  async stopStream(timeoutMs = 3000): Promise<StreamReport> {
-    return (await this.ask({ op: 'stop', timeoutMs })) as StreamReport;
+  /** @param atLeast datagrams to send before it ends. */
+  async stopStream(atLeast: number, timeoutMs = 3000): Promise<StreamReport> {
+    return (await this.ask({ op: 'stop', atLeast, timeoutMs })) as StreamReport;
   }
 
   /**

@@ -105,11 +105,12 @@ function startStream(to: string, port: number, packetsPerSecond: number): void {
   stream = running;
 }
 
-/** Stops sending, then waits for the last echoes. */
-async function stopStream(timeoutMs: number): Promise<StreamReport> {
+/** Goes on until `atLeast` datagrams were sent, stops, and waits for the last echoes. */
+async function stopStream(atLeast: number, timeoutMs: number): Promise<StreamReport> {
   const running = stream;
   stream = undefined;
   if (running === undefined) throw new Error('no stream runs');
+  while (running.sent < atLeast) await new Promise((resolve) => setTimeout(resolve, 20));
   clearInterval(running.timer);
   const deadline = performance.now() + timeoutMs;
   while (running.echoed.size < running.sent && performance.now() < deadline) {
@@ -156,7 +157,7 @@ async function serve(request: Request): Promise<unknown> {
       startStream(request.to, request.port, request.packetsPerSecond);
       return true;
     case 'stop':
-      return stopStream(request.timeoutMs);
+      return stopStream(request.atLeast, request.timeoutMs);
     case 'frames':
       sendFrames(request.ifindex, request.frames, request.bypassQdisc);
       return true;

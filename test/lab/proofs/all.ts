@@ -3,7 +3,7 @@ import type { ProofOf } from '../context';
 import { FORGERIES } from './forged';
 import { attachLowersMtu, tcpWithoutIcmp, tooBigIsTold } from './mtu';
 import { clearIsSeen, reachUnseen } from './reach';
-import { killedAgent } from './restart';
+import { killedAgent, rotatedKeys } from './restart';
 import { speed } from './speed';
 
 export const ALL_PROOFS: readonly ProofOf[] = [
@@ -13,6 +13,7 @@ export const ALL_PROOFS: readonly ProofOf[] = [
   tooBigIsTold,
   tcpWithoutIcmp,
   ...FORGERIES,
+  rotatedKeys,
   killedAgent,
   speed,
 ];

@@ -1,15 +1,21 @@
-// Proof that traffic does not need the agent: killed without warning and started again under load, no packet is lost
-// and no program is ever detached.
+// Proofs that traffic does not notice the agent: killed without warning and started again, or changing keys, under
+// load no packet is lost and no program is ever detached.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadNative } from '../../../agent/kernel/native';
-import { endAgent, startAgent, waitAllUp, waitAnswering } from '../agents';
+import { endAgent, startAgent, vxsealArgv, waitAllUp, waitAnswering } from '../agents';
+import { status } from '../api';
+import { start } from '../command';
 import { expectNone, type ProofOf } from '../context';
+import type { StreamReport } from '../endpoint';
 import type { NodeLayout } from '../layout';
 
 const ECHO_PORT = 7027;
+const ROTATION_ECHO_PORT = 7028;
 const PACKETS_PER_SECOND = 300;
 const EXCHANGES = 20;
+/** Five seconds of it at least. */
+const PACKETS_LEAST = 1500;
 
 /** Pinned links that hold a device: "steer-7" -> link id. A detached link has ifindex 0. */
 export function attachedLinks(node: NodeLayout): ReadonlyMap<string, number> {
@@ -26,8 +32,13 @@ export function attachedLinks(node: NodeLayout): ReadonlyMap<string, number> {
 }
 
 /** Links of `before` that `now` lacks or has as another link: taken off and put on again, with a gap. */
-function lost(before: ReadonlyMap<string, number>, now: ReadonlyMap<string, number>): string[] {
+function replaced(before: ReadonlyMap<string, number>, now: ReadonlyMap<string, number>): string[] {
   return [...before].flatMap(([name, id]) => (now.get(name) === id ? [] : [name]));
+}
+
+function expectWhole({ sent, lost, firstLost, duplicates }: StreamReport): void {
+  if (lost === 0 && duplicates === 0) return;
+  throw new Error(`${lost} of ${sent} packets lost (the first is number ${firstLost}), ${duplicates} twice`);
 }
 
 export const killedAgent: ProofOf = {
@@ -47,21 +58,51 @@ export const killedAgent: ProofOf = {
       if (!(await from.exchange('udp', to.address, ECHO_PORT, context.payload(bytes))))
         dead.push(`${bytes} B`);
     }
-    const orphaned = lost(before, attachedLinks(node));
+    const orphaned = replaced(before, attachedLinks(node));
     await waitAnswering(node, startAgent(node));
     await waitAllUp(context.lab);
-    const adopted = lost(before, attachedLinks(node));
-    const stream = await from.stopStream();
+    const adopted = replaced(before, attachedLinks(node));
+    const stream = await from.stopStream(PACKETS_LEAST);
 
     expectNone('exchanges failed while the agent was dead', dead);
     expectNone('programs were gone while the agent was dead', orphaned);
     expectNone('programs were detached by the restart', adopted);
-    if (stream.lost > 0 || stream.duplicates > 0) {
-      throw new Error(
-        `${stream.lost} of ${stream.sent} lost (first: ${stream.firstLost}), ${stream.duplicates} twice`,
-      );
-    }
+    expectWhole(stream);
     const seconds = (stream.ms / 1000).toFixed(1);
     return `0 of ${stream.sent} packets lost in ${seconds} s; all ${before.size} programs stayed attached`;
+  },
+};
+
+const ROTATIONS = 3;
+
+export const rotatedKeys: ProofOf = {
+  name: 'keys that rotate under traffic lose no packet',
+  body: async (context) => {
+    const [a, b] = [context.node(1), context.node(2)];
+    const [from, to] = [context.endpoint(context.pod(1).netns), context.pod(2)];
+    await context.endpoint(to.netns).echo(ROTATION_ECHO_PORT);
+    const epochs = async (): Promise<number[]> => [
+      (await status(a)).node.epoch.number,
+      (await status(b)).node.epoch.number,
+    ];
+    const before = await epochs();
+    await from.startStream(to.address, ROTATION_ECHO_PORT, PACKETS_PER_SECOND);
+    for (let round = 0; round < ROTATIONS; round++) {
+      // Both at once: each must take the other's new key while its own is on the way.
+      const outcomes = await Promise.all([a, b].map((node) => start(vxsealArgv(node, ['rotate']))));
+      expectNone(
+        'nodes refused to rotate',
+        outcomes.flatMap(({ status: code, stderr }) => (code === 0 ? [] : [stderr])),
+      );
+      await waitAllUp(context.lab);
+    }
+    const stream = await from.stopStream(PACKETS_LEAST);
+    const after = await epochs();
+    expectWhole(stream);
+    const stuck = after.flatMap((epoch, index) =>
+      epoch >= (before[index] ?? 0) + ROTATIONS ? [] : [`epoch ${epoch}`],
+    );
+    expectNone('nodes did not move on', stuck);
+    return `0 of ${stream.sent} packets lost over ${ROTATIONS} rotations of both nodes; epochs ${before.join('/')} to ${after.join('/')}`;
   },
 };
