@@ -53,3 +53,5 @@ export interface Config {
   readonly reconcileIntervalMs: number;
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
 }
+    /** Longest time for which an epoch of ours is the newest. */
+    readonly rotateMs: number;

@@ -177,7 +177,12 @@ function roomSettings(config: Config, bootId: string, version: string): RoomSett
     underlayDevices: underlay.devices,
     vteps: underlay.vteps,
     packetLimit: keys.packetLimit,
-    timing: { idleMs: IDLE_MS, hardLimitMs: keys.hardLimitMs, stalemateMs: STALEMATE_MS },
+    timing: {
+      idleMs: IDLE_MS,
+      hardLimitMs: keys.hardLimitMs,
+      stalemateMs: STALEMATE_MS,
+      rotateMs: keys.rotateMs,
+    },
     probes: config.probes,
     reconcileIntervalMs: config.reconcileIntervalMs,
     leaseMs: keys.leaseMs,

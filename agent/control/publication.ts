@@ -13,6 +13,10 @@ import type { Picture } from './reconciler';
 /** rotate() answers "try again" after this long without a publication. */
 const ROTATE_DEADLINE_MS = 10_000;
 const RETRY_MS = 200;
+/** A peer that takes longer to prove a new epoch is told as a problem: a record and a probe take seconds. */
+const LAGGARD_MS = 60_000;
+/** Peers named in one problem. */
+const NAMED_LAGGARDS = 5;
 
 export interface PublicationParts {
   readonly clock: Clock;
@@ -32,6 +36,7 @@ export class Publication {
   async after(picture: Picture, mayPublish: boolean): Promise<boolean> {
     const published = mayPublish && (await this.publish(picture));
     const begun = await this.grantWish(picture);
+    this.tellLaggards(picture);
     return published || begun;
   }
 
@@ -74,6 +79,24 @@ export class Publication {
     epochs.published(announce.epoch.number);
     log.info({ epoch: announce.epoch.number }, 'epoch published');
     return true;
+  }
+
+  private tellLaggards({ rotation: { laggards } }: Picture): void {
+    const { clock, epochs, problems } = this.parts;
+    const newest = epochs.announced();
+    const publishedNs = newest?.publishedNs;
+    const late =
+      publishedNs !== undefined && clock.monotonicNs() - publishedNs >= BigInt(LAGGARD_MS) * 1_000_000n;
+    if (!late || laggards.length === 0) {
+      problems.clear('rotation');
+      return;
+    }
+    const more = laggards.length > NAMED_LAGGARDS ? ` and ${laggards.length - NAMED_LAGGARDS} more` : '';
+    problems.report(
+      'rotation',
+      `not moved to epoch ${newest?.number}: ${laggards.slice(0, NAMED_LAGGARDS).join(', ')}${more}`,
+      'see whether their agents run and read the bus; at keys.hardLimitMs their keys end and they are down',
+    );
   }
 
   private async grantWish({ rotation }: Picture): Promise<boolean> {

@@ -244,7 +244,7 @@ export class ControlRoom implements AgentView {
       version: settings.version,
       bootId: settings.bootId,
       uptimeMs: parts.clock.nowMs() - this.startedMs,
-      epoch: epochView(this.epochs),
+      epoch: epochView(this.epochs, picture),
       vteps: picture?.underlay.vteps ?? [],
       vni: settings.overlay.hostVni,
       mtuBytes: picture?.mtuBytes ?? 0,

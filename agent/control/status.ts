@@ -50,6 +50,8 @@ export interface NodeStatus {
     readonly published: boolean;
     /** Older epochs that peers may still use, newest first. */
     readonly retiring: readonly number[];
+    /** Peers that have not proven the newest published epoch. */
+    readonly laggards: readonly string[];
   };
   readonly vteps: readonly string[];
   /** The host's VNI. */

@@ -27,7 +27,7 @@ export const spiText = (spi: Spi): string => `0x${spi.toString(16).padStart(8, '
 
 const nothing: Traffic = { packets: 0, bytes: 0 };
 
-export function epochView(epochs: Epochs): NodeStatus['epoch'] {
+export function epochView(epochs: Epochs, picture: Picture | undefined): NodeStatus['epoch'] {
   const newest = epochs.newest();
   return {
     number: newest?.number ?? 0,
@@ -38,6 +38,7 @@ export function epochView(epochs: Epochs): NodeStatus['epoch'] {
       .live()
       .slice(1)
       .map((epoch) => epoch.number),
+    laggards: picture?.rotation.laggards ?? [],
   };
 }
 

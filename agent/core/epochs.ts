@@ -1,6 +1,7 @@
 // Epochs as rotation sees them: ours, and those that peers announced over time. Owns how announcements become a
 // history of epochs and when an epoch is too old to be used. Times are CLOCK_MONOTONIC, nanoseconds.
 import type { AnnouncedEpoch } from './announcement';
+import { sha256 } from './crypto';
 import type { NodeName } from './ids';
 import { epochKey, type SecretEpoch } from './secrets';
 
@@ -29,9 +30,20 @@ export interface RotationTiming {
   readonly hardLimitMs: number;
   /** After this long with an adopted tx SA and no proof (both ends restarted) newer epochs are used unproven. */
   readonly stalemateMs: number;
+  /** Longest time for which an epoch of ours is the newest. */
+  readonly rotateMs: number;
 }
 
 export const nsOf = (ms: number): bigint => BigInt(Math.round(ms)) * 1_000_000n;
+
+/**
+ * How long an epoch is our newest: between half of the longest time and all of it. Node and number decide, so that a
+ * cluster started at one moment spreads its rotations by itself, and no clock has to be right.
+ */
+export function lifeMs(node: NodeName, number: number, { rotateMs }: RotationTiming): number {
+  const draw = Buffer.from(sha256(`vxseal/1 life ${node} ${number}`)).readUInt32BE(0) / 2 ** 32;
+  return Math.floor((rotateMs / 2) * (1 + draw));
+}
 
 /** Whether we may still send under it. */
 export function mayCarryTx(

@@ -2,7 +2,7 @@
 // rules R1 to R5). A pure function of what we hold, what peers announced and what the data plane has authenticated;
 // it installs, publishes and forgets nothing itself.
 import { type AnnouncedEpoch, MAX_OLDER_EPOCHS } from './announcement';
-import type { OwnEpoch } from './epochs';
+import { lifeMs, nsOf, type OwnEpoch } from './epochs';
 import type { NodeName, PeerNumber } from './ids';
 import { chooseInbound, type Inbound } from './inbound';
 import { chooseOutbound, type Outbound } from './outbound';
@@ -27,7 +27,7 @@ export interface PeerKeyState {
 }
 
 /** Why a new epoch of ours is needed. */
-export type EpochWish = 'none' | 'first' | 'spent' | 'packets' | 'spi-clash';
+export type EpochWish = 'none' | 'first' | 'spent' | 'packets' | 'spi-clash' | 'time';
 
 export interface Rotation {
   readonly rxSas: readonly RxSa[];
@@ -81,7 +81,7 @@ export function rotate(input: RotationInput): Rotation {
     readyToPublish,
     announce: announceOf(own, readyToPublish),
     retirable: retirableOf(own, choices),
-    wish: wishOf(own, choices),
+    wish: wishOf(input, choices),
   };
 }
 
@@ -108,15 +108,16 @@ function retirableOf(own: readonly OwnEpoch[], choices: readonly Choice[]): numb
 }
 
 /** Only what the newest epoch cannot do calls for another one: else the cure is already on its way. */
-function wishOf(own: readonly OwnEpoch[], choices: readonly Choice[]): EpochWish {
-  if (own.length === 0) return 'first';
-  if (own[0]?.publishedNs === undefined) return 'none';
+function wishOf({ node, own, nowNs, timing }: RotationInput, choices: readonly Choice[]): EpochWish {
+  const [newest] = own;
+  if (newest === undefined) return 'first';
+  if (newest.publishedNs === undefined) return 'none';
   for (const { inbound, outbound } of choices) {
     if (inbound.trouble !== undefined) return inbound.trouble;
     if (outbound.some((each) => each.spent)) return 'spent';
     if (outbound.some((each) => each.ending && each.pair?.own === 0)) return 'packets';
   }
-  return 'none';
+  return nowNs - newest.publishedNs >= nsOf(lifeMs(node, newest.number, timing)) ? 'time' : 'none';
 }
 
 function keyState(own: readonly OwnEpoch[], { work, inbound, outbound }: Choice): PeerKeyState {

@@ -37,6 +37,7 @@ const node = record({
     createdMs: real,
     published: flag,
     retiring: list(whole),
+    laggards: texts,
   }),
   vteps: texts,
   vni: whole,

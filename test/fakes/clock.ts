@@ -51,6 +51,13 @@ export class ManualClock implements Clock {
     this.moveTo(endMs);
   }
 
+  /** Somebody sets the wall clock; time itself, and with it every timer, goes on as it did. */
+  setWall(toMs: number): void {
+    const byMs = toMs - this.wallMs;
+    this.wallMs = toMs;
+    this.timers = this.timers.map((timer) => Object.assign(timer, { atMs: timer.atMs + byMs }));
+  }
+
   private moveTo(wallMs: number): void {
     this.sinceBootNs += BigInt(Math.round((wallMs - this.wallMs) * 1e6));
     this.wallMs = wallMs;

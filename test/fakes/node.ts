@@ -21,6 +21,7 @@ export const HOST_VNI = 42 as Vni;
 export const LEASE_MS = 300_000;
 export const RECONCILE_MS = 3000;
 export const PROBE_MS = 2000;
+const NEVER_MS = 10_000 * 24 * 3600_000;
 
 export interface FakeWorld {
   readonly clock: ManualClock;
@@ -74,6 +75,8 @@ export interface FakeNodeOptions {
   readonly vtep: string;
   readonly prefix: string;
   readonly packetLimit?: bigint;
+  readonly rotateMs?: number;
+  readonly hardLimitMs?: number;
 }
 
 export class FakeNode {
@@ -151,7 +154,12 @@ export class FakeNode {
         underlayDevices: [],
         vteps: [],
         packetLimit: this.options.packetLimit ?? 1n << 40n,
-        timing: { idleMs: 20_000, hardLimitMs: 600_000, stalemateMs: 10_000 },
+        timing: {
+          idleMs: 20_000,
+          hardLimitMs: this.options.hardLimitMs ?? 600_000,
+          stalemateMs: 10_000,
+          rotateMs: this.options.rotateMs ?? NEVER_MS,
+        },
         probes: { intervalMs: PROBE_MS, timeoutMs: 15_000 },
         reconcileIntervalMs: RECONCILE_MS,
         leaseMs: LEASE_MS,

@@ -1,6 +1,13 @@
 // A status in which every field holds something, as the API and the commands show it. Built from the types alone:
 // a field that is added there must be added here to compile.
-import type { AgentView, AttachRequest, PeerStatus, PodStatus, Status } from '../../agent/control/status';
+import type {
+  AgentView,
+  AttachRequest,
+  FlowStatus,
+  PeerStatus,
+  PodStatus,
+  Status,
+} from '../../agent/control/status';
 
 export const NOW_MS = Date.UTC(2026, 0, 2, 3, 4, 5);
 
@@ -46,6 +53,27 @@ export function samplePod(changes: Partial<PodStatus> = {}): PodStatus {
   };
 }
 
+export function sampleFlow(changes: Partial<FlowStatus> = {}): FlowStatus {
+  return {
+    atMs: NOW_MS - 5000,
+    verdict: 'dropped',
+    reason: 'replay',
+    direction: 'ingress',
+    node: 'node2',
+    pod: '',
+    vni: 0,
+    outer: true,
+    source: '192.0.2.2',
+    destination: '192.0.2.1',
+    protocol: 17,
+    sourcePort: 51_234,
+    destinationPort: 4500,
+    bytes: 140,
+    unreported: 0,
+    ...changes,
+  };
+}
+
 /** Nothing is wrong. */
 export function sampleStatus(changes: Partial<Status> = {}): Status {
   return {
@@ -60,6 +88,7 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
         createdMs: NOW_MS - 60_000,
         published: true,
         retiring: [3],
+        laggards: ['node3'],
       },
       vteps: ['192.0.2.1'],
       vni: 1,
@@ -98,6 +127,7 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
       { node: 'node2', reason: 'replay', direction: 'ingress', packets: 3, bytes: 420 },
       { node: '', reason: 'no_key', direction: 'egress', packets: 0, bytes: 0 },
     ],
+    recentDrops: [sampleFlow()],
     hooks: [{ program: 'seal', device: 'eth0', ifindex: 2, mode: 'tcx' }],
     maps: [{ map: 'peers', entries: 1, capacity: 16_384 }],
     problems: [],
@@ -109,6 +139,7 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
 export class FakeAgent implements AgentView {
   readonly attached: AttachRequest[] = [];
   readonly detached: string[] = [];
+  readonly watchers = new Set<(flow: FlowStatus) => void>();
   rotations = 0;
   /** Thrown by the next change. */
   failure: Error | undefined;
@@ -121,6 +152,16 @@ export class FakeAgent implements AgentView {
 
   readiness(): Status['readiness'] {
     return this.current.readiness;
+  }
+
+  watchFlows(listener: (flow: FlowStatus) => void): () => void {
+    this.watchers.add(listener);
+    return () => void this.watchers.delete(listener);
+  }
+
+  /** To everybody who watches. */
+  flow(changes: Partial<FlowStatus> = {}): void {
+    for (const watcher of this.watchers) watcher(sampleFlow(changes));
   }
 
   async attachPod(request: AttachRequest): Promise<PodStatus> {

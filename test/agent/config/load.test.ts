@@ -104,6 +104,7 @@ test('every key can be given in each of the three ways, and says the same', () =
   const environment = Object.fromEntries(KEY_PATHS.map((path) => [environmentName(path), given[path]?.text]));
   const lines = Object.entries(given).map(([path, { yaml }]) => {
     const [head, leaf] = path.split('.');
+    'keys.rotateMs': { text: '90m', yaml: 5_400_000 },
     return leaf === undefined ? { [path]: yaml } : { [head ?? '']: { [leaf]: yaml } };
   });
   const nested: Record<string, object | unknown> = {};

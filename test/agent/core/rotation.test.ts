@@ -1,14 +1,21 @@
 // The rules of docs/keys.md §4 one by one. Interleavings are rotation-model.test.ts'.
-import { type EpochBook, noteEpochs, type OwnEpoch, type SeenEpoch } from '../../../agent/core/epochs';
+import {
+  type EpochBook,
+  lifeMs,
+  noteEpochs,
+  type OwnEpoch,
+  type SeenEpoch,
+} from '../../../agent/core/epochs';
 import type { IpAddress, NodeName, PeerNumber, Spi, Vni } from '../../../agent/core/ids';
 import type { DerivedSa } from '../../../agent/core/keyschedule';
 import type { FoundRxSa, FoundTxSa, RotationInput } from '../../../agent/core/pairs';
 import { type Rotation, rotate } from '../../../agent/core/rotation';
 
-const TIMING = { idleMs: 10, hardLimitMs: 1_000, stalemateMs: 100 };
+const TIMING = { idleMs: 10, hardLimitMs: 1_000, stalemateMs: 100, rotateMs: 1_000_000 };
 const ms = (n: number): bigint => BigInt(n) * 1_000_000n;
 const NOW = ms(1_000_000);
 const ME = 'me' as NodeName;
+const LIFE_MS = lifeMs(ME, 7, TIMING);
 const PEER = 3 as PeerNumber;
 const SOURCE = '192.0.2.3' as IpAddress;
 const VNI = 42 as Vni;
@@ -423,6 +430,28 @@ describe('wishes for a new epoch', () => {
     expect(choose({ own: [own(1, 9)], seen: [seen(1)], ...found }).wish).toBe(wish);
     // With a newer epoch on its way there is nothing to wish for.
     expect(choose({ own: [own(2), own(1, 9)], seen: [seen(1)], ...found }).wish).toBe('none');
+  });
+
+  test.each([
+    [4, LIFE_MS - 1, 'none'],
+    [5, LIFE_MS, 'time'],
+    [6, LIFE_MS * 10, 'time'],
+  ] as const)('%i: %i ms after publication: %s', (_, publishedAgo, wish) => {
+    expect(choose({ own: [own(7, publishedAgo)], seen: [seen(1)] }).wish).toBe(wish);
+    expect(choose({ own: [own(8), own(7, publishedAgo)], seen: [seen(1)] }).wish).toBe('none');
+  });
+
+  test('an epoch lives for half to all of the longest time; 5,000 nodes that began at once spread over it', () => {
+    const timing = { ...TIMING, rotateMs: 3_600_000 };
+    const lives = Array.from({ length: 5000 }, (_, i) => lifeMs(`node${i}` as NodeName, 1, timing));
+    expect(Math.min(...lives)).toBeGreaterThanOrEqual(1_800_000);
+    expect(Math.max(...lives)).toBeLessThanOrEqual(3_600_000);
+    const perMinute = new Map<number, number>();
+    for (const life of lives)
+      perMinute.set(Math.floor(life / 60_000), (perMinute.get(Math.floor(life / 60_000)) ?? 0) + 1);
+    // 167 on average; the draw is fixed, so this holds for ever or never.
+    expect(Math.max(...perMinute.values())).toBeLessThan(230);
+    expect(new Set([1, 2, 3].map((number) => lifeMs(ME, number, timing))).size).toBe(3);
   });
 
   test('spent keys, to receive or to send', () => {

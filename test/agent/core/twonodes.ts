@@ -16,7 +16,12 @@ const VNI = 7 as Vni;
 const PEER = 1 as PeerNumber;
 const ADDRESS: Record<Side, IpAddress> = { a: '192.0.2.1' as IpAddress, b: '192.0.2.2' as IpAddress };
 
-export const TIMING: RotationTiming = { idleMs: 10, hardLimitMs: 100_000, stalemateMs: 1_000 };
+export const TIMING: RotationTiming = {
+  idleMs: 10,
+  hardLimitMs: 100_000,
+  stalemateMs: 1_000,
+  rotateMs: 1e15,
+};
 const ms = (n: number): bigint => BigInt(n) * 1_000_000n;
 
 interface Record_ {

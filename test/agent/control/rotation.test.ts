@@ -1,0 +1,98 @@
+// When keys change, over two whole control rooms: by time, with a peer that does not follow, and at the hard limit.
+import { MemoryTopics } from '../../fakes/bus';
+import { ManualClock } from '../../fakes/clock';
+import { FakeFabric, type Outcome } from '../../fakes/fabric';
+import { FakeNode, type FakeNodeOptions, HOST_VNI, LEASE_MS, RECONCILE_MS } from '../../fakes/node';
+
+const ROTATE_MS = 120_000;
+
+async function started(options: Omit<FakeNodeOptions, 'vtep' | 'prefix'> = {}) {
+  const clock = new ManualClock();
+  const fabric = new FakeFabric(clock);
+  const world = { clock, fabric, topics: new MemoryTopics() };
+  const one = new FakeNode(world, 'node1', { vtep: '192.0.2.1', prefix: '10.1.0.0/24', ...options });
+  const two = new FakeNode(world, 'node2', { vtep: '192.0.2.2', prefix: '10.2.0.0/24', ...options });
+  await one.room.start();
+  await two.room.start();
+  await clock.advance(10_000);
+  return { ...world, one, two };
+}
+type Made = Awaited<ReturnType<typeof started>>;
+
+/** A packet each way every 100 ms; what became of them. */
+async function traffic({ clock, fabric }: Made, forMs: number) {
+  const outcomes = new Map<Outcome, number>();
+  for (let atMs = 0; atMs < forMs; atMs += 100) {
+    for (const [from, to] of [
+      ['node1', 'node2'],
+      ['node2', 'node1'],
+    ] as const) {
+      const outcome = fabric.send(from, to, HOST_VNI);
+      outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+    }
+    await clock.advance(100);
+  }
+  return Object.fromEntries(outcomes);
+}
+
+const epochOf = (node: FakeNode): number => node.room.status().node.epoch.number;
+const problemOf = (node: FakeNode, object: string) =>
+  node.room.status().problems.find((problem) => problem.object === object);
+
+test('1 by time: several epochs of both nodes, nothing lost, none much older than configured', async () => {
+  const made = await started({ rotateMs: ROTATE_MS });
+  expect(Object.keys(await traffic(made, 5 * ROTATE_MS))).toEqual(['delivered']);
+  for (const node of [made.one, made.two]) {
+    expect(epochOf(node)).toBeGreaterThanOrEqual(5);
+    expect(epochOf(node)).toBeLessThanOrEqual(12);
+    expect(problemOf(node, 'rotation')).toBeUndefined();
+    expect(node.room.status().node.epoch.retiring.length).toBeLessThanOrEqual(2);
+  }
+});
+
+test('2 idle tunnels move too: probes are the proof', async () => {
+  const made = await started({ rotateMs: ROTATE_MS });
+  await made.clock.advance(3 * ROTATE_MS);
+  expect(epochOf(made.one)).toBeGreaterThanOrEqual(4);
+  expect(made.one.room.status().node.epoch.laggards).toEqual([]);
+  expect(Object.keys(await traffic(made, 1000))).toEqual(['delivered']);
+});
+
+test('3 a dead agent: its peer rotates on, names it, and loses nothing before the hard limit', async () => {
+  const made = await started({ rotateMs: ROTATE_MS });
+  await made.two.renew(false);
+  expect(Object.keys(await traffic(made, 2 * ROTATE_MS))).toEqual(['delivered']);
+  expect(epochOf(made.one)).toBeGreaterThanOrEqual(3);
+  expect(made.one.room.status().node.epoch.laggards).toEqual(['node2']);
+  expect(problemOf(made.one, 'rotation')?.reason).toMatch(/^not moved to epoch \d+: node2$/);
+  await made.two.room.start();
+  expect(Object.keys(await traffic(made, 60_000))).toEqual(['delivered']);
+  expect(made.one.room.status().node.epoch.laggards).toEqual([]);
+});
+
+test('4 at the hard limit the peer is down, and its traffic is dropped, not sent in clear', async () => {
+  const made = await started({ rotateMs: 10 * LEASE_MS, hardLimitMs: 100_000 });
+  const { one, two } = made;
+  await two.renew(false); // its data plane answers, its agent does not
+  await one.room.rotate();
+  expect(Object.keys(await traffic(made, 90_000))).toEqual(['delivered']);
+  const old = one.pins.tx.values().next().value?.spi;
+  await made.clock.advance(10_000 + RECONCILE_MS);
+  // What it sends now is sealed under the new keys, which the other cannot open: dropped there, and never in clear.
+  expect(one.pins.tx.values().next().value?.spi).not.toBe(old);
+  expect(made.fabric.send('node1', 'node2', HOST_VNI)).toBe('unknown-spi');
+  await made.clock.advance(30_000);
+  expect(one.room.status().peers[0]).toMatchObject({ node: 'node2', state: 'stalled' });
+  expect(one.room.status().node.epoch).toMatchObject({ number: 2, retiring: [], laggards: ['node2'] });
+});
+
+test('5 the wall clock set by a minute, either way, neither makes nor delays a rotation', async () => {
+  const made = await started({ rotateMs: ROTATE_MS });
+  const before = epochOf(made.one);
+  made.clock.setWall(made.clock.nowMs() + 60_000);
+  await made.clock.advance(RECONCILE_MS);
+  expect(epochOf(made.one)).toBe(before);
+  made.clock.setWall(made.clock.nowMs() - 60_000);
+  expect(Object.keys(await traffic(made, ROTATE_MS))).toEqual(['delivered']);
+  expect(epochOf(made.one)).toBeGreaterThan(before);
+});
