@@ -231,5 +231,6 @@ function choiceOfMtu(): values.ValueType<number> {
   'keys.rotateMs': {
     type: values.duration(10 * SECOND_MS, 30 * 24 * HOUR_MS),
     fallback: () => HOUR_MS,
-    description: 'New keys at the latest after this long; each node at a moment of its own in the second half.',
+    description:
+      'New keys at the latest after this long; each node at a moment of its own in the second half.',
   },
