@@ -6,7 +6,8 @@ import { ipBatch, until } from './command';
 import { Context } from './context';
 import { buildMachines } from './lab';
 import { VNI, VXLAN_PORT } from './layout';
-import { listen, PLAIN_FORGERIES, received } from './proofs/forged';
+import { PLAIN_FORGERIES } from './proofs/clear';
+import { listen, received } from './proofs/sink';
 import { teardown } from './teardown';
 
 const NAME = `c${randomBytes(3).toString('hex')}`;

@@ -1,0 +1,185 @@
+// Forgeries without a key: VXLAN in clear from every side, and overlay addresses outside the tunnel.
+import { ipBatch, run, tryRun } from '../command';
+import type { Context } from '../context';
+import { ethernet, udp, vxlan } from '../frames';
+import { VNI, VXLAN_PORT } from '../layout';
+import { type Forgery, SINK_PORT, STRANGER, sendFromWire, victim } from './sink';
+
+const STRANGER_MAC = '02:1a:b0:09:00:01';
+
+const linkMac = (netns: string, device: string): string => {
+  const [link] = JSON.parse(run(['ip', '-n', netns, '-j', 'link', 'show', 'dev', device])) as {
+    address: string;
+  }[];
+  if (link === undefined) throw new Error(`no device ${device} in ${netns}`);
+  return link.address;
+};
+
+/** An inner IP packet as if the pod of node 1 had sent it to the pod of node 2. */
+const innerPacket = (context: Context, tag: Buffer): Buffer =>
+  udp({ from: context.pod(1).address, to: context.pod(2).address }, SINK_PORT, SINK_PORT, tag);
+
+/** The payload of a UDP datagram that a VXLAN socket would decapsulate, in the clear. */
+const clearVxlan = (context: Context, tag: Buffer): Buffer =>
+  vxlan(VNI, ethernet(STRANGER_MAC, linkMac(victim(context).netns, 'vxseal0'), innerPacket(context, tag)));
+
+// ------------------------------------------------------------------------------------------- clear VXLAN
+
+const vxlanFromWire: Forgery = {
+  name: "VXLAN in clear from the wire, from a peer's address and from a stranger's",
+  reason: 'forged_vxlan',
+  at: victim,
+  send: (context, tag) => {
+    const packet = (from: string): Buffer =>
+      udp({ from, to: victim(context).vtep4 }, 40_000, VXLAN_PORT, clearVxlan(context, tag));
+    return sendFromWire(context, context.node(1).mac, [packet(context.node(1).vtep4), packet(STRANGER)]);
+  },
+};
+
+const castVxlan =
+  (netns: (context: Context) => string, to: (context: Context) => readonly string[]) =>
+  async (context: Context, tag: Buffer): Promise<number> => {
+    const targets = to(context);
+    for (const target of targets)
+      await context.endpoint(netns(context)).cast(target, VXLAN_PORT, clearVxlan(context, tag));
+    return targets.length;
+  };
+
+const vxlanFromPods: readonly Forgery[] = [
+  {
+    name: 'VXLAN in clear from a pod to its own node',
+    reason: 'forged_vxlan',
+    at: victim,
+    send: castVxlan(
+      (context) => context.pod(2).netns,
+      (context) => [victim(context).vtep4, victim(context).gateway],
+    ),
+  },
+  {
+    name: 'VXLAN from a pod to another node, through the tunnel',
+    reason: 'forged_vxlan',
+    at: victim,
+    send: castVxlan(
+      (context) => context.pod(1).netns,
+      (context) => [victim(context).vtep4],
+    ),
+  },
+];
+
+const vxlanFromHosts: readonly Forgery[] = [
+  {
+    name: 'VXLAN in clear from a process on the node itself',
+    reason: 'forged_vxlan',
+    at: victim,
+    send: castVxlan(
+      (context) => victim(context).netns,
+      (context) => [victim(context).vtep4, '127.0.0.1'],
+    ),
+  },
+  {
+    name: 'VXLAN in clear from a process on another node (its own seal refuses it)',
+    reason: 'forged_vxlan',
+    at: (context) => context.node(1),
+    send: castVxlan(
+      (context) => context.node(1).netns,
+      (context) => [victim(context).vtep4],
+    ),
+  },
+];
+
+// ------------------------------------------------------------------------------- behind a bridge of the node
+
+const GUEST_NETWORK = '172.31.9';
+
+/** A machine behind an ordinary bridge of node 2, as containers of another runtime are. */
+async function withGuest<T>(context: Context, body: (guestNetns: string) => Promise<T>): Promise<T> {
+  const { guestNetns } = context.lab;
+  const node = victim(context);
+  run(['ip', 'netns', 'add', guestNetns]);
+  try {
+    ipBatch(node.netns, [
+      'link add br-guest type bridge',
+      `addr add ${GUEST_NETWORK}.1/24 dev br-guest`,
+      'link set br-guest up',
+      `link add guest master br-guest type veth peer name eth0 netns ${guestNetns}`,
+      'link set guest up',
+    ]);
+    ipBatch(guestNetns, [
+      'link set lo up',
+      'link set eth0 up',
+      `addr add ${GUEST_NETWORK}.2/24 dev eth0`,
+      `route add default via ${GUEST_NETWORK}.1`,
+    ]);
+    return await body(guestNetns);
+  } finally {
+    await context.drop(guestNetns);
+    tryRun(['ip', '-n', node.netns, 'link', 'del', 'guest']);
+    tryRun(['ip', '-n', node.netns, 'link', 'del', 'br-guest']);
+    run(['ip', 'netns', 'del', guestNetns]);
+  }
+}
+
+const fromBridge: readonly Forgery[] = [
+  {
+    name: 'VXLAN in clear from behind a bridge of the node',
+    reason: 'forged_vxlan',
+    at: victim,
+    send: (context, tag) =>
+      withGuest(context, (guest) =>
+        castVxlan(
+          () => guest,
+          () => [`${GUEST_NETWORK}.1`, victim(context).vtep4],
+        )(context, tag),
+      ),
+  },
+  {
+    name: "a naked packet with a remote pod's address from behind a bridge of the node",
+    reason: 'naked_inner',
+    at: victim,
+    send: (context, tag) =>
+      withGuest(context, async (guest) => {
+        const bridgeMac = linkMac(victim(context).netns, 'br-guest');
+        const frame = ethernet(linkMac(guest, 'eth0'), bridgeMac, innerPacket(context, tag));
+        await context.endpoint(guest).sendFrames('eth0', [frame]);
+        return 1;
+      }),
+  },
+];
+
+// ------------------------------------------------------------------------------- overlay addresses outside
+
+const nakedFromWire: Forgery = {
+  name: "naked packets from the wire, from a remote pod's and a peer node's address to a pod",
+  reason: 'naked_inner',
+  at: victim,
+  send: (context, tag) => {
+    const to = context.pod(2).address;
+    const fromNode = udp({ from: context.node(1).vtep4, to }, SINK_PORT, SINK_PORT, tag);
+    return sendFromWire(context, context.node(1).mac, [innerPacket(context, tag), fromNode]);
+  },
+};
+
+export const spoofingPod: Forgery = {
+  name: 'a pod that sends from an address not its own',
+  reason: 'spoofed_source',
+  at: (context) => context.node(1),
+  send: async (context, tag) => {
+    const pod = context.pod(1);
+    const gatewayMac = linkMac(context.node(1).netns, pod.hostDevice);
+    const sources = [context.pod(2).address, context.node(1).vtep4, '10.244.250.9'];
+    const frames = sources.map((from) =>
+      ethernet(pod.mac, gatewayMac, udp({ from, to: context.pod(2).address }, SINK_PORT, SINK_PORT, tag)),
+    );
+    await context.endpoint(pod.netns).sendFrames('eth0', frames);
+    return frames.length;
+  },
+};
+
+/** Those that would reach the pod if nothing refused them: what forger.test.ts shows on machines without agents. */
+export const PLAIN_FORGERIES: readonly Forgery[] = [
+  vxlanFromWire,
+  ...vxlanFromPods,
+  ...vxlanFromHosts,
+  ...fromBridge,
+  nakedFromWire,
+];
