@@ -1,6 +1,7 @@
 // rtnetlink's device and address messages as LinkInfo and AddressInfo, and back for what we change. Bytes only.
 import { type AttrStream, ifla, parseAttributes, rt } from 'netlink';
-import { formatAddress, formatMac, macBytes } from '../core/bytes';
+import { addressBytes, formatAddress, formatMac, macBytes } from '../core/bytes';
+import type { IpAddress } from '../core/ids';
 import type { AddressInfo, LinkInfo } from '../ports';
 
 const AF_INET = 2;
@@ -112,6 +113,13 @@ export function readLinkDetail(message: Buffer): LinkDetail {
     learning: (vxlan.learning ?? 0) !== 0,
     makesAddresses: mode !== ifla.In6AddrGenMode.NONE,
   };
+}
+
+/** Writes the message of an IPv4 address of one host (/32) and no use as a source (scope host). */
+export function writeHostAddress(out: AttrStream, ifindex: number, address: IpAddress): void {
+  const bytes = Buffer.from(addressBytes(address).subarray(12));
+  const data: rt.Address = { family: AF_INET, prefixlen: 32, scope: rt.RouteScope.HOST, index: ifindex };
+  rt.formatAddressMessage({ kind: 'address', data, attrs: { local: bytes, address: bytes } }, out);
 }
 
 /** @returns undefined for families other than IPv4 and IPv6. */

@@ -5,17 +5,25 @@ import type { RouteEntry, VxlanSpec } from '../core/state';
 import { KernelError } from '../errors';
 import type { AddressInfo, LinkInfo, Netlink } from '../ports';
 import { attempt, isErrno } from './fault';
-import { type LinkChange, type LinkDetail, readAddress, readLink, readLinkDetail, writeLink } from './link';
+import {
+  type LinkChange,
+  type LinkDetail,
+  readAddress,
+  readLink,
+  readLinkDetail,
+  writeHostAddress,
+  writeLink,
+} from './link';
 import type { Fd, Native } from './native';
 import { type MainRoute, ROUTE_PROTOCOL, readRoute, writeRoute } from './route';
 import { isStrict, loosen } from './rpfilter';
 import { RtNetlink } from './rtnetlink';
-import { createdVxlan, differsForGood, settingsDrifted, vxlanChange } from './vxlan';
+import { createdVxlan, DUMMY_ADDRESS, differsForGood, settingsDrifted, vxlanChange } from './vxlan';
 
 /** What must be off on the VXLAN device, see switchOffloads. */
 const OFFLOADS = ['tx', 'tso', 'gso'] as const;
 
-const { NEWLINK, DELLINK, GETLINK, GETADDR, NEWROUTE, DELROUTE, GETROUTE } = rt.MessageType;
+const { NEWLINK, DELLINK, GETLINK, NEWADDR, GETADDR, NEWROUTE, DELROUTE, GETROUTE } = rt.MessageType;
 
 /** @param netns the namespace to work in; without it, the one that the thread is in now. */
 export function createNetlink(native: Native, netns?: Fd): Netlink {
@@ -31,8 +39,9 @@ class NamespaceNetlink implements Netlink {
   ) {}
 
   async links(): Promise<LinkInfo[]> {
+    const addresses = await this.addresses();
     return (await this.linkMessages()).map((message) =>
-      this.judged(readLink(message), readLinkDetail(message)),
+      this.judged(readLink(message), readLinkDetail(message), addresses),
     );
   }
 
@@ -68,6 +77,7 @@ class NamespaceNetlink implements Netlink {
     for (const change of vxlanChange(found.link, found.detail, spec)) await this.change(op, change);
     this.switchOffloads(spec.name);
     this.loosenReversePath(spec.name);
+    await this.addDummyAddress(spec.name, found.link.ifindex);
     const done = await this.find(spec.name);
     if (done === undefined)
       throw new KernelError(op, 19, 'ENODEV', 'the device went away while it was set up');
@@ -164,11 +174,21 @@ class NamespaceNetlink implements Netlink {
     );
   }
 
-  /** What of a VXLAN device no message tells. */
-  private judged(link: LinkInfo, detail: LinkDetail): LinkInfo {
+  private async addDummyAddress(device: string, ifindex: number): Promise<void> {
+    const op = `add address ${DUMMY_ADDRESS} to ${device}`;
+    await succeedOn(['EEXIST'], () =>
+      this.socket.change(op, NEWADDR, FlagsNew.CREATE | FlagsNew.EXCL, (out) =>
+        writeHostAddress(out, ifindex, DUMMY_ADDRESS),
+      ),
+    );
+  }
+
+  /** What of a VXLAN device no message of it tells. */
+  private judged(link: LinkInfo, detail: LinkDetail, addresses: readonly AddressInfo[]): LinkInfo {
     if (link.vxlan?.external !== true) return link;
     const drifted =
       settingsDrifted(link, detail) ||
+      !addresses.some(({ ifindex, address }) => ifindex === link.ifindex && address === DUMMY_ADDRESS) ||
       this.here(
         () => isStrict(link.name) || OFFLOADS.some((feature) => this.native.getOffload(link.name, feature)),
       );

@@ -1,4 +1,5 @@
 // What our VXLAN device looks like, and what must change to get there. Decides; netlink.ts applies.
+import type { IpAddress } from '../core/ids';
 import type { VxlanSpec } from '../core/state';
 import type { LinkInfo } from '../ports';
 import type { LinkChange, LinkDetail } from './link';
@@ -30,6 +31,12 @@ export function createdVxlan(spec: VxlanSpec): LinkChange {
 export function differsForGood(link: LinkInfo, spec: VxlanSpec): boolean {
   return link.vxlan?.port !== spec.port || !link.vxlan.external;
 }
+
+/**
+ * Loose reverse path filtering refuses every foreign source on a device that has no IPv4 address at all. The dummy
+ * address (RFC 7600 §4.8) is enough; in host scope it is never chosen as a source.
+ */
+export const DUMMY_ADDRESS = '192.0.0.8' as IpAddress;
 
 /** What a spec does not name and the device must keep. */
 export function settingsDrifted(link: LinkInfo, detail: LinkDetail): boolean {

@@ -75,7 +75,8 @@ describe('ensureVxlan', () => {
       false,
       false,
     ]);
-    expect((await netlink.addresses()).filter(({ ifindex }) => ifindex === link.ifindex)).toEqual([]);
+    const addresses = (await netlink.addresses()).filter(({ ifindex }) => ifindex === link.ifindex);
+    expect(addresses.map(({ address }) => address)).toEqual(['192.0.0.8']);
   });
 
   test('a second call changes nothing', async () => {
@@ -115,6 +116,18 @@ describe('ensureVxlan', () => {
     await netlink.ensureVxlan(SPEC);
     expect([filter('vxseal0'), await drifted()]).toEqual(['2', false]);
     namespace.run('sysctl', '-qw', 'net.ipv4.conf.all.rp_filter=0');
+  });
+
+  test('the dummy address comes back, and is never a source', async () => {
+    await netlink.ensureVxlan(SPEC);
+    namespace.run('ip', 'address', 'flush', 'dev', 'vxseal0');
+    expect(await drifted()).toBe(true);
+    await netlink.ensureVxlan(SPEC);
+    expect(await drifted()).toBe(false);
+    const route = { prefix: prefix('198.51.100.0/24'), device: 'vxseal0' };
+    await netlink.putRoute(route);
+    expect(namespace.run('ip', 'route', 'get', '198.51.100.1')).not.toContain('192.0.0.8');
+    await netlink.removeRoute(route);
   });
 
   test('offloads that came back are switched off again', async () => {
