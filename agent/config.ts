@@ -20,7 +20,25 @@ export interface Config {
     readonly chain: string;
     readonly roots: string;
   };
-  readonly bus: { readonly type: 'directory'; readonly path: string };
+  /** `path` is the directory bus's; `kafka` below is the other one's. */
+  readonly bus: { readonly type: 'directory' | 'kafka'; readonly path: string };
+  readonly kafka: {
+    /** Where the cluster is looked for first; host names, IPv4 or IPv6. */
+    readonly brokers: readonly { readonly host: string; readonly port: number }[];
+    readonly clientId: string;
+    /** Before the names of the topics, for clusters that share brokers. */
+    readonly topicPrefix: string;
+    /** Of topics that we create; 0: the brokers' default. */
+    readonly replicationFactor: number;
+    readonly tls: boolean;
+    /** PEM files; '' for none. */
+    readonly tlsCa: string;
+    readonly tlsCert: string;
+    readonly tlsKey: string;
+    readonly saslMechanism: 'none' | 'plain' | 'scram-sha-256' | 'scram-sha-512';
+    readonly saslUsername: string;
+    readonly saslPasswordFile: string;
+  };
   readonly underlay: {
     /** Device names; empty: the devices that carry the VTEP addresses. */
     readonly devices: readonly string[];

@@ -22,11 +22,12 @@ import { createDatapath } from './kernel/datapath';
 import { loadNative, type Native } from './kernel/native';
 import { createNetlink } from './kernel/netlink';
 import { createNetnsOpener } from './kernel/netns';
-import type { Clock, Log } from './ports';
+import type { Clock, Log, TopologyBus } from './ports';
 import { Announcer } from './sources/announce';
 import { DirectoryBus } from './sources/directory';
 import { GenerationFile } from './sources/generation';
 import { SeenStore } from './sources/seen';
+import { KafkaBus } from './sources/kafka';
 
 /** A superseded inbound SA goes once it was idle for this long. */
 const IDLE_MS = 60_000;
@@ -99,7 +100,7 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
 }
 
 interface AnnouncerInput {
-  readonly bus: DirectoryBus;
+  readonly bus: Pick<TopologyBus, 'publish'>;
   readonly clock: Clock;
   readonly log: Log;
   readonly identity: LocalIdentity;
@@ -125,8 +126,12 @@ function makeAnnouncer(
   });
 }
 
-const makeBus = (config: Config, clock: Clock, log: Log): DirectoryBus =>
-  new DirectoryBus({ path: config.bus.path, topics: [NODES_TOPIC, PODS_TOPIC], clock, log });
+function makeBus({ bus, kafka }: Config, clock: Clock, log: Log): TopologyBus {
+  const topics = [NODES_TOPIC, PODS_TOPIC];
+  return bus.type === 'kafka'
+    ? new KafkaBus({ settings: kafka, topics, clock, log })
+    : new DirectoryBus({ path: bus.path, topics, clock, log });
+}
 
 async function makeFolders(config: Config): Promise<void> {
   for (const [folder, mode] of [

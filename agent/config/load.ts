@@ -183,7 +183,28 @@ function crossCheck(config: Config, origins: ReadonlyMap<KeyPath, string>): Conf
       'Give a shorter path.',
     );
   }
+  checkKafka(config, report);
   return issues;
+}
+
+function checkKafka(
+  { bus, kafka }: Config,
+  report: (field: KeyPath, reason: string, remedy: string) => void,
+): void {
+  if (bus.type === 'kafka' && kafka.brokers.length === 0)
+    report('kafka.brokers', 'must be given for bus.type kafka', 'Give at least one host:port.');
+  if ((kafka.tlsCert === '') !== (kafka.tlsKey === ''))
+    report('kafka.tlsKey', 'and kafka.tlsCert go together', 'Give both or neither.');
+  if (!kafka.tls && (kafka.tlsCa !== '' || kafka.tlsCert !== ''))
+    report('kafka.tls', 'is off, but there are files for TLS', 'Set kafka.tls, or leave the files out.');
+  if (kafka.saslMechanism !== 'none' && (kafka.saslUsername === '' || kafka.saslPasswordFile === ''))
+    report(
+      'kafka.saslMechanism',
+      'needs a user name and a password',
+      'Give kafka.saslUsername and kafka.saslPasswordFile.',
+    );
+  if (kafka.saslMechanism === 'plain' && !kafka.tls)
+    report('kafka.saslMechanism', 'would send the password in clear', 'Set kafka.tls, or use SCRAM.');
 }
 
 /** Where an agent with this runDir listens. */

@@ -95,6 +95,12 @@ export const absolutePath: ValueType<string> = {
   plain: (value) => value,
 };
 
+/** '' for none. */
+export const optionalPath: ValueType<string> = {
+  ...absolutePath,
+  parse: (raw) => (raw === '' ? accept('') : absolutePath.parse(raw)),
+};
+
 export const boolean: ValueType<boolean> = {
   label: 'true or false',
   parse: (raw) => {

@@ -74,8 +74,19 @@ test('every key can be given in each of the three ways, and says the same', () =
     'identity.key': { text: '/k', yaml: '/k' },
     'identity.chain': { text: '/c', yaml: '/c' },
     'identity.roots': { text: '/o', yaml: '/o' },
-    'bus.type': { text: 'directory', yaml: 'directory' },
+    'bus.type': { text: 'kafka', yaml: 'kafka' },
     'bus.path': { text: '/bus', yaml: '/bus' },
+    'kafka.brokers': { text: 'k1:9092, [FD00::1]:9093', yaml: ['k1:9092', '[fd00::1]:9093'] },
+    'kafka.clientId': { text: 'me', yaml: 'me' },
+    'kafka.topicPrefix': { text: 'a.', yaml: 'a.' },
+    'kafka.replicationFactor': { text: '3', yaml: 3 },
+    'kafka.tls': { text: 'true', yaml: true },
+    'kafka.tlsCa': { text: '/kca', yaml: '/kca' },
+    'kafka.tlsCert': { text: '/kcert', yaml: '/kcert' },
+    'kafka.tlsKey': { text: '/kkey', yaml: '/kkey' },
+    'kafka.saslMechanism': { text: 'plain', yaml: 'plain' },
+    'kafka.saslUsername': { text: 'u', yaml: 'u' },
+    'kafka.saslPasswordFile': { text: '/kpw', yaml: '/kpw' },
     'underlay.devices': { text: 'eth0, eth1', yaml: ['eth0', 'eth1'] },
     'underlay.vteps': { text: '192.0.2.1,2001:DB8::1', yaml: ['192.0.2.1', '2001:db8::1'] },
     'underlay.espPort': { text: '4501', yaml: 4501 },
@@ -125,9 +136,7 @@ test('every key can be given in each of the three ways, and says the same', () =
   expect(loadConfig(sources({ file: file(JSON.stringify(plainConfig(byFlags))) }))).toEqual(byFlags);
   // None of these is the default, or this test could not fail.
   const defaults = plainConfig(loadConfig(sources({ flags: REQUIRED })));
-  const same = KEY_PATHS.filter(
-    (path) => path !== 'bus.type' && at(defaults, path) === at(plainConfig(byFlags), path),
-  );
+  const same = KEY_PATHS.filter((path) => at(defaults, path) === at(plainConfig(byFlags), path));
   expect(same).toEqual([]);
 });
 
@@ -232,6 +241,24 @@ describe('what is refused', () => {
 });
 
 describe('environment', () => {
+const BROKERS = { 'bus.type': 'kafka', 'kafka.brokers': 'k:9092' };
+const PASSWORD = { 'kafka.saslUsername': 'u', 'kafka.saslPasswordFile': '/p' };
+test.each<[number, Record<string, string>, string[]]>([
+  [1, { 'bus.type': 'kafka' }, ['kafka.brokers']],
+  [2, BROKERS, []],
+  [3, { ...BROKERS, 'kafka.tlsCa': '/ca' }, ['kafka.tls']],
+  [4, { ...BROKERS, 'kafka.tls': 'true', 'kafka.tlsCa': '/ca' }, []],
+  [5, { ...BROKERS, 'kafka.tls': 'true', 'kafka.tlsCert': '/c' }, ['kafka.tlsKey']],
+  [6, { ...BROKERS, 'kafka.tls': 'true', 'kafka.tlsKey': '/k' }, ['kafka.tlsKey']],
+  [7, { ...BROKERS, 'kafka.tls': 'true', 'kafka.tlsCert': '/c', 'kafka.tlsKey': '/k' }, []],
+  [8, { ...BROKERS, 'kafka.saslMechanism': 'scram-sha-512' }, ['kafka.saslMechanism']],
+  [9, { ...BROKERS, 'kafka.saslMechanism': 'scram-sha-512', ...PASSWORD }, []],
+  [10, { ...BROKERS, 'kafka.saslMechanism': 'plain', ...PASSWORD }, ['kafka.saslMechanism']],
+  [11, { ...BROKERS, 'kafka.saslMechanism': 'plain', ...PASSWORD, 'kafka.tls': 'true' }, []],
+])('Kafka, what only several keys together can tell: %i', (_number, flags, expected) => {
+  expect(issuesOf({ flags }).map((line) => line.split(' | ')[0])).toEqual(expected);
+});
+
   test.each([
     ['VXSEAL_SERVICE_HOST', '10.0.0.1', false],
     ['VXSEAL_METRICS_SERVICE_PORT_HTTP', '9477', false],

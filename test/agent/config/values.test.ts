@@ -154,3 +154,29 @@ test.each([
   expect(values.formatDuration(ms)).toBe(text);
   expect(parsed(values.duration(0, 1e9), text)).toBe(ms);
 });
+
+test.each<[number, string, unknown]>([
+  [1, 'k1:9092', [{ host: 'k1', port: 9092 }]],
+  [
+    2,
+    'a.b-c.d:1,10.0.0.1:65535',
+    [
+      { host: 'a.b-c.d', port: 1 },
+      { host: '10.0.0.1', port: 65535 },
+    ],
+  ],
+  [3, '[FD00:0::1]:9092', [{ host: 'fd00::1', port: 9092 }]],
+  [4, '', []],
+  [5, 'k1', undefined],
+  [6, 'k1:0', undefined],
+  [7, 'k1:65536', undefined],
+  [8, 'fd00::1:9092', undefined],
+  [9, '[10.0.0.1]:9092', undefined],
+  [10, '-k:1', undefined],
+  [11, 'k..x:1', undefined],
+  [12, 'k:1,k:1', undefined],
+  [13, 'SASL_SSL://k:1', undefined],
+])('brokers %i: %j', (_number, raw, expected) => {
+  const parsed = values.brokerAddresses.parse(raw);
+  expect(parsed.ok ? parsed.value : undefined).toEqual(expected);
+});
