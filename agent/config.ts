@@ -66,10 +66,14 @@ export interface Config {
     readonly leaseMs: number;
     /** After this long in a retired epoch the peer is down. */
     readonly hardLimitMs: number;
+    /** Longest time for which an epoch of ours is the newest. */
+    readonly rotateMs: number;
   };
   readonly probes: { readonly intervalMs: number; readonly timeoutMs: number };
   readonly reconcileIntervalMs: number;
+  readonly http: {
+    /** Read-only API, metrics and status page over TCP, "127.0.0.1:9477" or "[::1]:9477"; '': only the unix socket. */
+    readonly listen: string;
+  };
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
 }
-    /** Longest time for which an epoch of ours is the newest. */
-    readonly rotateMs: number;

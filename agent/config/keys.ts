@@ -234,6 +234,12 @@ export const KEYS: KeyTable = {
     fallback: () => 24 * HOUR_MS,
     description: 'After this long in a retired epoch a peer is down, never in clear.',
   },
+  'keys.rotateMs': {
+    type: values.duration(10 * SECOND_MS, 30 * 24 * HOUR_MS),
+    fallback: () => HOUR_MS,
+    description:
+      'New keys at the latest after this long; each node at a moment of its own in the second half.',
+  },
   'probes.intervalMs': {
     type: values.duration(100, HOUR_MS),
     fallback: () => 3 * SECOND_MS,
@@ -248,6 +254,11 @@ export const KEYS: KeyTable = {
     type: values.duration(100, HOUR_MS),
     fallback: () => 3 * SECOND_MS,
     description: 'How often what is in the kernel is compared with what should be.',
+  },
+  'http.listen': {
+    type: values.listenAddress,
+    fallback: () => '127.0.0.1:9477',
+    description: 'Status page, metrics and read-only API: address:port, or "" for none.',
   },
   'log.level': {
     type: values.choice('debug', 'info', 'warn', 'error'),
@@ -290,9 +301,3 @@ function choiceOfMtu(): values.ValueType<number> {
     plain: (value) => value,
   };
 }
-  'keys.rotateMs': {
-    type: values.duration(10 * SECOND_MS, 30 * 24 * HOUR_MS),
-    fallback: () => HOUR_MS,
-    description:
-      'New keys at the latest after this long; each node at a moment of its own in the second half.',
-  },

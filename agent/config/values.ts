@@ -241,6 +241,82 @@ export const vtepAddresses: ValueType<readonly IpAddress[]> = {
   },
 };
 
+/** '' for none. Addresses only: what a name means could change under us. */
+export const listenAddress: ValueType<string> = {
+  label: 'address:port or [IPv6]:port',
+  parse: (raw) => {
+    if (raw === '') return accept('');
+    const parts = /^(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(typeof raw === 'string' ? raw : '');
+    const [, six, four = '', portText = ''] = parts ?? [];
+    const host = parseAddress(six ?? four);
+    const number = port.parse(portText);
+    const fits = host.ok && addressFamily(host.value) === (six === undefined ? 4 : 6);
+    if (!fits || !number.ok) return invalid(raw, textReason(raw, 'is not address:port or [IPv6]:port'));
+    return accept(`${six === undefined ? host.value : `[${host.value}]`}:${number.value}`);
+  },
+  plain: (value) => value,
+};
+
+export interface BrokerAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Host names as resolvers take them (RFC 1123 §2.1). */
+const HOST =
+  /^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*$/;
+
+const brokerAddress: ValueType<string> = {
+  label: 'host:port',
+  parse: (raw) => {
+    const text = typeof raw === 'string' ? raw : '';
+    const parts = /^(?:\[([0-9A-Fa-f:.]+)\]|([^[\]:]+)):(\d{1,5})$/.exec(text);
+    const number = port.parse(parts?.[3] ?? '');
+    const [, bracketed, plainHost = ''] = parts ?? [];
+    const inner = bracketed === undefined ? undefined : parseAddress(bracketed);
+    const hostIsGood =
+      inner === undefined ? HOST.test(plainHost) : inner.ok && addressFamily(inner.value) === 6;
+    if (!number.ok || !hostIsGood) return invalid(raw, textReason(raw, 'is not host:port or [IPv6]:port'));
+    return accept(`${inner?.ok ? `[${inner.value}]` : plainHost}:${number.value}`);
+  },
+  plain: (value) => value,
+};
+
+export const brokerAddresses: ValueType<readonly BrokerAddress[]> = {
+  label: 'list of host:port',
+  parse: (raw) => {
+    const parsed = listOf(brokerAddress, '').parse(raw);
+    if (!parsed.ok) return parsed;
+    return accept(
+      parsed.value.map((text) => {
+        const colon = text.lastIndexOf(':');
+        return { host: text.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(text.slice(colon + 1)) };
+      }),
+    );
+  },
+  plain: (value) =>
+    value.map(({ host, port: number }) => `${host.includes(':') ? `[${host}]` : host}:${number}`),
+};
+
+export const clientId: ValueType<string> = textType(
+  'name',
+  /^[A-Za-z0-9._-]{1,100}$/,
+  'is not a client id: 1 to 100 of A-Z, a-z, 0-9, ".", "-" and "_"',
+);
+
+/** Leaves room for our names: topics have at most 249 characters. */
+export const topicPrefix: ValueType<string> = textType(
+  'beginning of a topic name, or nothing',
+  /^[A-Za-z0-9._-]{0,200}$/,
+  'is not the beginning of a topic name: up to 200 of A-Z, a-z, 0-9, ".", "-" and "_"',
+);
+
+export const saslUsername: ValueType<string> = textType(
+  'user name',
+  /^[^\p{Cc}]{0,255}$/u,
+  'is not a user name: up to 255 characters, none of control',
+);
+
 /**
  * Prefixes by VNI, sorted by VNI and then text. An element is "10.1.0.0/24" (the host's VNI), "42=10.1.0.0/24", or
  * in the file also {vni: 42, prefixes: [...]}.

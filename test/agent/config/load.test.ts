@@ -104,9 +104,11 @@ test('every key can be given in each of the three ways, and says the same', () =
     'keys.packetLimit': { text: '18446744073709551615', yaml: '18446744073709551615' },
     'keys.leaseMs': { text: '1h30m', yaml: 5_400_000 },
     'keys.hardLimitMs': { text: '2d', yaml: '48h' },
+    'keys.rotateMs': { text: '90m', yaml: 5_400_000 },
     'probes.intervalMs': { text: '250ms', yaml: 250 },
     'probes.timeoutMs': { text: '1.5s', yaml: 1500 },
     reconcileIntervalMs: { text: '7s', yaml: '7000ms' },
+    'http.listen': { text: '[::1]:80', yaml: '[::1]:80' },
     'log.level': { text: 'debug', yaml: 'debug' },
   };
   expect(Object.keys(given)).toEqual(KEY_PATHS);
@@ -115,7 +117,6 @@ test('every key can be given in each of the three ways, and says the same', () =
   const environment = Object.fromEntries(KEY_PATHS.map((path) => [environmentName(path), given[path]?.text]));
   const lines = Object.entries(given).map(([path, { yaml }]) => {
     const [head, leaf] = path.split('.');
-    'keys.rotateMs': { text: '90m', yaml: 5_400_000 },
     return leaf === undefined ? { [path]: yaml } : { [head ?? '']: { [leaf]: yaml } };
   });
   const nested: Record<string, object | unknown> = {};
@@ -240,7 +241,6 @@ describe('what is refused', () => {
   });
 });
 
-describe('environment', () => {
 const BROKERS = { 'bus.type': 'kafka', 'kafka.brokers': 'k:9092' };
 const PASSWORD = { 'kafka.saslUsername': 'u', 'kafka.saslPasswordFile': '/p' };
 test.each<[number, Record<string, string>, string[]]>([
@@ -259,6 +259,7 @@ test.each<[number, Record<string, string>, string[]]>([
   expect(issuesOf({ flags }).map((line) => line.split(' | ')[0])).toEqual(expected);
 });
 
+describe('environment', () => {
   test.each([
     ['VXSEAL_SERVICE_HOST', '10.0.0.1', false],
     ['VXSEAL_METRICS_SERVICE_PORT_HTTP', '9477', false],
