@@ -24,6 +24,7 @@ import { createNetlink } from './kernel/netlink';
 import { createNetnsOpener } from './kernel/netns';
 import type { Clock, Log, TopologyBus } from './ports';
 import { Announcer } from './sources/announce';
+import { CniSource } from './sources/cni';
 import { DirectoryBus } from './sources/directory';
 import { GenerationFile } from './sources/generation';
 import { SeenStore } from './sources/seen';
@@ -86,6 +87,7 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
     remember: (highest) => seen.remember(highest),
     highest: seen.highest,
     identity: { vteps: identity.grant.vteps, notAfterMs: identity.notAfterMs },
+    cni: (pods) => new CniSource(pods, log),
     checkpoint: new FileCheckpoint(config.runDir, log),
     epochFile: new StateDirEpochFile(join(config.stateDir, 'epoch.json')),
     randomSecret: () => new Uint8Array(randomBytes(32)),

@@ -1,5 +1,6 @@
 // The interfaces between rooms. control/, sources/, http/ and cli/ see the kernel, the bus and the clock only
 // through these; kernel/ and test/fakes/ implement them.
+import type { CniAttachment, ContainerDevice } from './core/cni';
 import type { IpAddress, NodeName, PeerNumber, Prefix, Spi, Vni } from './core/ids';
 import type {
   DatapathSettings,
@@ -70,6 +71,12 @@ export interface Netlink {
   ensureVxlan(spec: VxlanSpec): Promise<LinkInfo>;
   setMtu(ifindex: number, mtuBytes: number): Promise<void>;
   removeLink(ifindex: number): Promise<void>;
+  /**
+   * Lowers the MTU that routes through the device carry, in every table and family, where it is larger; the rest of
+   * such a route stays as it is. A route without an MTU of its own follows its device.
+   * @returns the routes changed
+   */
+  lowerRouteMtus(ifindex: number, mtuBytes: number): Promise<number>;
   /** Routes that carry our protocol number (ROUTE_PROTOCOL), main table, both families. */
   ownRoutes(): Promise<RouteEntry[]>;
   putRoute(route: RouteEntry): Promise<void>;
@@ -258,6 +265,52 @@ export interface LocalPod {
   readonly netnsPath: string;
   readonly hostDevice: string;
   readonly addresses: readonly IpAddress[];
+  /** Absent for pods that were attached by hand. */
+  readonly runtime?: PodRuntime;
+}
+
+/** What the container runtime says of a pod. */
+export interface PodRuntime {
+  readonly attachment: CniAttachment;
+  /** '' if it has none. */
+  readonly uid: string;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+export interface PodRequest {
+  readonly netnsPath: string;
+  /** Inside the pod; default "eth0". */
+  readonly device?: string;
+  readonly name: string;
+  readonly namespace: string;
+  /** Default: the host's VNI. */
+  readonly vni?: number;
+  readonly runtime?: PodRuntime;
+}
+
+/** What the CNI plugin prints: a result, a CNI error object, or '' for success without words. */
+export interface CniAnswer {
+  readonly ok: boolean;
+  readonly body: string;
+}
+
+/** Answers a call of the container runtime, core/cni.ts decodeCniCall(). Never rejects. */
+export interface CniAnswerer {
+  answer(request: Uint8Array): Promise<CniAnswer>;
+}
+
+/** What the container runtime's calls ask of the pods. Errors are VxsealError; 'not-ready' may be tried again. */
+export interface PodGate {
+  /** Answers once the pod is hooked and keyed. Repeating it is no error. */
+  attach(request: PodRequest): Promise<{ readonly mtuBytes: number }>;
+  /** Idempotent: false when there was no such pod. */
+  detach(attachment: CniAttachment): Promise<boolean>;
+  /** What is not as attach left it; empty: all is well; undefined: there is no such pod. */
+  check(attachment: CniAttachment, netnsPath: string): Promise<readonly string[] | undefined>;
+  /** Detaches the pods of the network that are not among `valid`. @returns how many */
+  collect(network: string, valid: readonly ContainerDevice[]): Promise<number>;
+  /** Why no pod can be attached now; empty: one can. */
+  blockers(): readonly string[];
 }
 
 export type { IpAddress, NodeName, Prefix };

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { IpAddress, Vni } from '../core/ids';
 import { writeWhole } from '../files';
-import type { LocalPod, Log } from '../ports';
+import type { LocalPod, Log, PodRuntime } from '../ports';
 import { reasonOf } from './problems';
 
 export interface SavedPod extends LocalPod {
@@ -78,5 +78,23 @@ function savedPod(value: unknown): SavedPod | undefined {
     hostDevice: String(hostDevice),
     addresses: addresses.map((address) => String(address) as IpAddress),
     device: String(device),
+    ...savedRuntime(value.runtime),
+  };
+}
+
+function savedRuntime(value: unknown): { readonly runtime?: PodRuntime } {
+  if (!isRecord(value) || !isRecord(value.attachment)) return {};
+  const { network, containerId, ifname } = value.attachment;
+  const annotations = isRecord(value.annotations) ? Object.entries(value.annotations) : [];
+  return {
+    runtime: {
+      attachment: {
+        network: String(network),
+        containerId: String(containerId),
+        ifname: String(ifname),
+      },
+      uid: typeof value.uid === 'string' ? value.uid : '',
+      annotations: Object.fromEntries(annotations.map(([key, text]) => [key, String(text)])),
+    },
   };
 }

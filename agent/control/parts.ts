@@ -3,7 +3,18 @@ import type { AnnouncedEpoch } from '../core/announcement';
 import type { PrefixesOfVni } from '../core/desired';
 import type { NodeName } from '../core/ids';
 import type { RecordOrder } from '../core/roster';
-import type { BusRecord, Clock, Datapath, IpAddress, Log, Netlink, NetnsOpener, TopologyBus } from '../ports';
+import type {
+  BusRecord,
+  Clock,
+  CniAnswerer,
+  Datapath,
+  IpAddress,
+  Log,
+  Netlink,
+  NetnsOpener,
+  PodGate,
+  TopologyBus,
+} from '../ports';
 import type { Checkpoint } from './checkpoint';
 import type { EpochFile } from './epochs';
 import type { ProbeSettings } from './liveness';
@@ -48,6 +59,8 @@ export interface RoomParts {
   readonly remember: RecordParts['remember'];
   readonly highest: ReadonlyMap<NodeName, RecordOrder>;
   readonly identity: { readonly vteps: readonly IpAddress[]; readonly notAfterMs: number };
+  /** Answers the container runtime's calls by the pods it is given. */
+  readonly cni: (pods: PodGate) => CniAnswerer;
   readonly checkpoint: Checkpoint;
   readonly epochFile: EpochFile;
   readonly randomSecret: () => Uint8Array;

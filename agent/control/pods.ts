@@ -1,28 +1,18 @@
 // The pods of this node: who was attached, under which namespace, with which addresses. A pod is its network
 // namespace, not its name. Keeps a checkpoint, so that a restarted agent wants the same pods. It hooks nothing
 // itself: the reconciler does, and attach() answers once that is done.
-import { addressFamily, hostPrefix, prefixContains } from '../core/bytes';
-import type { IpAddress, Prefix, Vni } from '../core/ids';
-import type { PodEntry } from '../core/state';
-import { KernelError, VxsealError } from '../errors';
-import type { AddressInfo, Clock, LinkInfo, LocalPod, Log, Netlink, Netns, NetnsOpener } from '../ports';
-import type { Checkpoint, SavedPod } from './checkpoint';
+import type { CniAttachment, ContainerDevice } from '../core/cni';
+import type { Prefix, Vni } from '../core/ids';
+import { VxsealError } from '../errors';
+import type { Clock, LinkInfo, Log, Netlink, NetnsOpener, PodGate, PodRequest } from '../ports';
+import type { Checkpoint } from './checkpoint';
+import { type AskedPod, type AttachedPod, inspectPod } from './inspection';
 import { reasonOf } from './problems';
-import type { AttachRequest } from './status';
 
 const DEFAULT_DEVICE = 'eth0';
 /** Attach answers "try again later" after this long. */
 const ATTACH_DEADLINE_MS = 10_000;
 const RETRY_MS = 200;
-
-/** A pod as it was found in its namespace. */
-export interface AttachedPod {
-  readonly pod: LocalPod;
-  /** Inside the pod. */
-  readonly device: string;
-  readonly entry: PodEntry;
-  readonly mtuBytes: number;
-}
 
 export interface PodSettings {
   readonly hostVni: Vni;
@@ -43,9 +33,11 @@ export interface PodParts {
   readonly reconcile: () => Promise<void>;
   /** Undefined once the pod is hooked, else what is missing. */
   readonly missing: (pod: AttachedPod) => string | undefined;
+  /** Why a pod that is hooked could not be reached all the same: no keys, no picture of the peers. */
+  readonly blockers: () => readonly string[];
 }
 
-export class PodStore {
+export class PodStore implements PodGate {
   private readonly pods = new Map<string, AttachedPod>();
 
   constructor(
@@ -58,9 +50,11 @@ export class PodStore {
     return [...this.pods.values()].sort((a, b) => (a.pod.id < b.pod.id ? -1 : 1));
   }
 
-  /** Errors: 'request' for what the caller must change, 'not-ready' at the deadline; the pod stays attached then. */
-  async attach(request: AttachRequest): Promise<AttachedPod> {
-    const vni = (request.vni ?? this.settings.hostVni) as Vni;
+  /**
+   * Errors: 'request' for what the caller must change, 'not-ready' at the deadline; the pod stays attached then.
+   * A runtime's pod is also waited for until it is keyed: its first packet may be its last chance.
+   */
+  async attach(request: PodRequest): Promise<AttachedPod> {
     const mtuBytes = this.parts.mtuBytes();
     if (mtuBytes === undefined)
       throw new VxsealError(
@@ -68,14 +62,8 @@ export class PodStore {
         'the tunnel MTU is not known yet: no underlay device',
         'see `vxseal status`',
       );
-    const asked = {
-      netnsPath: request.netnsPath,
-      device: request.device ?? DEFAULT_DEVICE,
-      name: request.name,
-      namespace: request.namespace,
-      vni,
-    };
-    const found = await this.inspect(asked, mtuBytes);
+    const found = await this.inspect(this.asked(request), mtuBytes);
+    this.refuseSecondDevice(found);
     await this.remember(found);
     await this.waitUntilHooked(found);
     this.parts.log.info(
@@ -85,13 +73,46 @@ export class PodStore {
     return found;
   }
 
-  /** False when there was no such pod. */
-  async detach(id: string): Promise<boolean> {
-    const pod = this.pods.get(id);
+  /** @param which id, or what the runtime calls it. False when there was no such pod. */
+  async detach(which: string | CniAttachment): Promise<boolean> {
+    const pod = typeof which === 'string' ? this.pods.get(which) : this.find(which);
     if (pod === undefined) return false;
     await this.forget(pod, 'detached');
     await this.parts.reconcile();
     return true;
+  }
+
+  async check(attachment: CniAttachment, netnsPath: string): Promise<readonly string[] | undefined> {
+    const known = this.find(attachment);
+    if (known === undefined) return undefined;
+    const mtuBytes = this.parts.mtuBytes();
+    const found = await this.inspect({ ...known.pod, netnsPath, device: known.device }, undefined);
+    const missing = this.parts.missing(known);
+    return [
+      ...(found.pod.id === known.pod.id ? [] : [`${netnsPath} is another namespace than the one attached`]),
+      ...(found.entry.ifindex === known.entry.ifindex ? [] : ['its host device is another one']),
+      ...(found.pod.addresses.join() === known.pod.addresses.join() ? [] : ['its addresses have changed']),
+      ...(mtuBytes === undefined || found.mtuBytes <= mtuBytes
+        ? []
+        : [`MTU ${found.mtuBytes} of ${known.device} is larger than the tunnel's ${mtuBytes}`]),
+      ...(missing === undefined ? [] : [missing]),
+    ];
+  }
+
+  /** Pods that were attached by hand are no runtime's to collect. */
+  async collect(network: string, valid: readonly ContainerDevice[]): Promise<number> {
+    const kept = new Set(valid.map(({ containerId, ifname }) => `${containerId}/${ifname}`));
+    const stale = this.list().filter(({ pod }) => {
+      const attachment = pod.runtime?.attachment;
+      return attachment?.network === network && !kept.has(`${attachment.containerId}/${attachment.ifname}`);
+    });
+    for (const pod of stale) await this.forget(pod, 'unknown to the runtime');
+    if (stale.length > 0) await this.parts.reconcile();
+    return stale.length;
+  }
+
+  blockers(): readonly string[] {
+    return this.parts.blockers();
   }
 
   /** Detaches pods whose host device is gone, or is another one under the same number. */
@@ -109,7 +130,7 @@ export class PodStore {
     for (const saved of await this.parts.checkpoint.load()) {
       try {
         // The MTU was lowered when the pod came; what its owner did to it since is not ours to undo.
-        const found = await this.inspect(saved, Number.MAX_SAFE_INTEGER);
+        const found = await this.inspect(saved, undefined);
         if (found.pod.id !== saved.id)
           throw new VxsealError('not-found', 'its network namespace is another one now');
         this.pods.set(found.pod.id, found);
@@ -149,7 +170,7 @@ export class PodStore {
     const deadlineMs = this.parts.clock.nowMs() + ATTACH_DEADLINE_MS;
     for (;;) {
       await this.parts.reconcile();
-      const missing = this.pods.has(pod.pod.id) ? this.parts.missing(pod) : 'its host device is gone';
+      const missing = this.missing(pod);
       if (missing === undefined) return;
       if (this.parts.clock.nowMs() + RETRY_MS > deadlineMs)
         throw new VxsealError(
@@ -161,125 +182,44 @@ export class PodStore {
     }
   }
 
-  private async inspect(
-    asked: Omit<SavedPod, 'id' | 'hostDevice' | 'addresses'>,
-    mtuBytes: number,
-  ): Promise<AttachedPod> {
-    const netns = openNetns(this.parts.opener, asked.netnsPath);
-    try {
-      const inside = netns.netlink();
-      try {
-        return await this.look(asked, netns, inside, mtuBytes);
-      } finally {
-        inside.close();
-      }
-    } finally {
-      netns.close();
-    }
+  private missing(pod: AttachedPod): string | undefined {
+    if (!this.pods.has(pod.pod.id)) return 'its host device is gone';
+    return this.parts.missing(pod) ?? (pod.pod.runtime === undefined ? undefined : this.blockers()[0]);
   }
 
-  private async look(
-    asked: Omit<SavedPod, 'id' | 'hostDevice' | 'addresses'>,
-    netns: Netns,
-    inside: Netlink,
-    mtuBytes: number,
-  ): Promise<AttachedPod> {
-    const device = pickDevice(await inside.links(), asked.device, asked.netnsPath);
-    const host = pickHostDevice(await this.parts.netlink.links(), device, asked.netnsPath);
-    const addresses = podAddresses(await inside.addresses(), device);
-    this.checkAddresses(addresses, asked.vni, `${asked.namespace}/${asked.name}`);
-    if (device.mtuBytes > mtuBytes) await inside.setMtu(device.ifindex, mtuBytes);
+  private inspect(asked: AskedPod, mtuBytes: number | undefined): Promise<AttachedPod> {
+    const { opener, netlink } = this.parts;
+    return inspectPod({ opener, netlink, prefixes: this.settings.prefixes }, asked, mtuBytes);
+  }
+
+  private asked({ netnsPath, device, name, namespace, vni, runtime }: PodRequest): AskedPod {
     return {
-      pod: {
-        id: `${netns.device}:${netns.inode}`,
-        name: asked.name,
-        namespace: asked.namespace,
-        vni: asked.vni,
-        netnsPath: asked.netnsPath,
-        hostDevice: host.name,
-        addresses,
-      },
-      device: asked.device,
-      entry: { ifindex: host.ifindex, vni: asked.vni, mac: device.mac, hostMac: host.mac, addresses },
-      mtuBytes: Math.min(device.mtuBytes, mtuBytes),
+      netnsPath,
+      device: device ?? DEFAULT_DEVICE,
+      name,
+      namespace,
+      vni: (vni ?? this.settings.hostVni) as Vni,
+      ...(runtime === undefined ? {} : { runtime }),
     };
   }
 
-  private checkAddresses(addresses: readonly IpAddress[], vni: Vni, name: string): void {
-    const own = this.settings.prefixes
-      .filter((entry) => entry.vni === vni)
-      .flatMap((entry) => entry.prefixes);
-    if (own.length === 0)
-      throw new VxsealError(
-        'request',
-        `pod ${name}: this node has no prefix in VNI ${vni}`,
-        'add one to overlay.prefixes',
-      );
-    if (addresses.length === 0)
-      throw new VxsealError(
-        'request',
-        `pod ${name} has no address on its device`,
-        'attach it after its address is set',
-      );
-    const foreign = addresses.filter(
-      (address) => !own.some((prefix) => prefixContains(prefix, hostPrefix(address))),
+  private find({ network, containerId, ifname }: CniAttachment): AttachedPod | undefined {
+    return this.list().find(({ pod }) => {
+      const known = pod.runtime?.attachment;
+      return known?.network === network && known.containerId === containerId && known.ifname === ifname;
+    });
+  }
+
+  /** A pod is its namespace: a second device would take the place of the first. */
+  private refuseSecondDevice({ pod, device }: AttachedPod): void {
+    const known = this.pods.get(pod.id);
+    if (known === undefined || known.device === device || pod.runtime === undefined) return;
+    throw new VxsealError(
+      'request',
+      `pod ${podName(known)} is attached with ${known.device} already; ${device} would be its second device`,
+      'put the plugin behind one network of a pod only',
     );
-    if (foreign.length > 0)
-      throw new VxsealError(
-        'request',
-        `pod ${name}: ${foreign.join(', ')} not in this node's prefixes of VNI ${vni} (${own.join(', ')})`,
-        "give the pod an address of this node, or grant the prefix to this node's certificate and configuration",
-      );
   }
 }
 
 const podName = ({ pod }: AttachedPod): string => `${pod.namespace}/${pod.name}`;
-
-function openNetns(opener: NetnsOpener, path: string): Netns {
-  try {
-    return opener.open(path);
-  } catch (error) {
-    if (!(error instanceof KernelError) || error.retriable) throw error;
-    throw new VxsealError(
-      'request',
-      `${path} is not a network namespace that can be opened: ${error.errnoName}`,
-      'give the path of a namespace, such as /run/netns/NAME or /proc/PID/ns/net',
-      { cause: error },
-    );
-  }
-}
-
-function pickDevice(links: readonly LinkInfo[], name: string, path: string): LinkInfo {
-  const device = links.find((link) => link.name === name);
-  if (device !== undefined) return device;
-  const others = links.filter((link) => !link.loopback).map((link) => link.name);
-  throw new VxsealError(
-    'request',
-    `no device ${name} in ${path} (there: ${others.join(', ') || 'none'})`,
-    "name the pod's device with --device",
-  );
-}
-
-/** The other end of the pod's veth, which must be here: both ends must name each other. */
-function pickHostDevice(links: readonly LinkInfo[], device: LinkInfo, path: string): LinkInfo {
-  const host = links.find((link) => link.ifindex === device.linkIndex);
-  if (device.kind === 'veth' && host?.kind === 'veth' && host.linkIndex === device.ifindex) return host;
-  throw new VxsealError(
-    'request',
-    `${device.name} in ${path} is no veth with its other end on this host (kind ${device.kind || 'hardware'})`,
-    'only pods behind a veth pair can be attached',
-  );
-}
-
-function podAddresses(addresses: readonly AddressInfo[], device: LinkInfo): IpAddress[] {
-  return addresses
-    .filter((entry) => entry.ifindex === device.ifindex && !isLinkLocal(entry.address))
-    .map((entry) => entry.address)
-    .sort();
-}
-
-/** fe80::/10 (RFC 4291 §2.5.6), 169.254.0.0/16 (RFC 3927): no overlay address. */
-function isLinkLocal(address: IpAddress): boolean {
-  const wide = addressFamily(address) === 6 ? 'fe80::/10' : '169.254.0.0/16';
-  return prefixContains(wide as Prefix, hostPrefix(address));
-}

@@ -21,7 +21,7 @@ import type { Clock, Datapath, IpAddress, Netlink } from '../ports';
 import { applySteps, stepKey } from './drivers/apply';
 import { type Observation, observe } from './drivers/observe';
 import type { Epochs } from './epochs';
-import type { AttachedPod } from './pods';
+import type { AttachedPod } from './inspection';
 import { type Problems, reasonOf } from './problems';
 import { findUnderlay, type Underlay, underlayRemedies } from './underlay';
 

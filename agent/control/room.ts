@@ -2,6 +2,7 @@
 // little state of its own; bus, kernel, files and signing come in through the ports.
 import type { OwnClaims } from '../core/conflicts';
 import type { PeerNumber } from '../core/ids';
+import type { CniAnswer, CniAnswerer } from '../ports';
 import { Epochs } from './epochs';
 import { Prober } from './liveness';
 import { Loop } from './loop';
@@ -13,7 +14,7 @@ import { Publication } from './publication';
 import { judgeReadiness } from './readiness';
 import { type Picture, Reconciler } from './reconciler';
 import { RecordIntake } from './records';
-import type { AgentView, AttachRequest, BusView, PodStatus, Readiness, Status } from './status';
+import type { AgentView, AttachRequest, BlockerName, BusView, PodStatus, Readiness, Status } from './status';
 import {
   dropViews,
   epochView,
@@ -34,6 +35,7 @@ export class ControlRoom implements AgentView {
   private readonly epochs: Epochs;
   private readonly intake: RecordIntake;
   private readonly pods: PodStore;
+  private readonly cni: CniAnswerer;
   private readonly reconciler: Reconciler;
   private readonly prober: Prober;
   private readonly states: PeerStates;
@@ -55,6 +57,7 @@ export class ControlRoom implements AgentView {
     this.epochs = new Epochs(parts.epochFile, clock, parts.randomSecret);
     this.intake = this.makeIntake();
     this.pods = this.makePods();
+    this.cni = parts.cni(this.pods);
     this.reconciler = new Reconciler(settings, {
       clock,
       netlink,
@@ -231,6 +234,10 @@ export class ControlRoom implements AgentView {
     return this.pods.detach(id);
   }
 
+  answerCni(request: Uint8Array): Promise<CniAnswer> {
+    return this.cni.answer(request);
+  }
+
   rotate(): Promise<{ readonly epoch: number }> {
     return this.publication.rotate(() => this.loop.run());
   }
@@ -274,6 +281,14 @@ export class ControlRoom implements AgentView {
     };
   }
 
+  /** Not hooks of other devices, which come and go with other pods, nor what the operator is warned of. */
+  private podBlockers(): string[] {
+    const named: readonly BlockerName[] = ['kernel', 'bus-sync', 'datapath', 'link', 'keys'];
+    return this.readiness()
+      .blockers.filter((blocker) => named.includes(blocker.name))
+      .map((blocker) => blocker.reason);
+  }
+
   private claims(): OwnClaims {
     const vteps = this.reconciler.picture()?.underlay.vteps ?? [];
     return { ...this.settings.overlay, node: this.settings.node, vteps };
@@ -314,6 +329,7 @@ export class ControlRoom implements AgentView {
         mtuBytes: () => this.reconciler.picture()?.mtuBytes,
         reconcile: () => this.loop.run(),
         missing: (pod) => missingOfPod(this.reconciler.picture(), pod, this.problems),
+        blockers: () => this.podBlockers(),
       },
     );
   }

@@ -2,6 +2,8 @@
 // is view.ts. Nothing in it is a secret: keys appear as fingerprints only. Units are in the names; counters are
 // numbers since the agent's maps were made; times are wall clock in milliseconds since 1970, ages in milliseconds.
 
+import type { CniAnswer } from '../ports';
+
 /** What a user can act on: names the object, the reason and the remedy. */
 export interface Problem {
   /** e.g. "peer node2", "hook steer on veth12", "bus". */
@@ -204,6 +206,8 @@ export interface AgentView {
   attachPod(request: AttachRequest): Promise<PodStatus>;
   /** Idempotent: false when there was no such pod. */
   detachPod(id: string): Promise<boolean>;
+  /** A call of the container runtime, as the CNI plugin sends it. Never rejects. */
+  answerCni(request: Uint8Array): Promise<CniAnswer>;
   /** Starts a new epoch; answers once its record is published. */
   rotate(): Promise<{ readonly epoch: number }>;
 }

@@ -1,6 +1,7 @@
-// The changing group of the API: pods and rotation. Only for the unix socket, whose mode is the access control.
+// The changing group of the API: pods, rotation and the container runtime's calls. Only for the unix socket, whose mode is the access control.
 import type { FastifyInstance } from 'fastify';
 import type { AgentView, AttachRequest } from '../control/status';
+import { cniRoutes } from './cni';
 import * as schemas from './schemas';
 
 const failures = { '4xx': schemas.failure, '5xx': schemas.failure };
@@ -11,6 +12,8 @@ export async function changeRoutes(
   options: { readonly agent: AgentView },
 ): Promise<void> {
   const { agent } = options;
+
+  server.register(cniRoutes, { agent });
 
   server.post<{ Body: AttachRequest }>(
     '/v1/pods',

@@ -16,6 +16,7 @@ import {
 } from './link';
 import type { Fd, Native } from './native';
 import { type MainRoute, ROUTE_PROTOCOL, readRoute, writeRoute } from './route';
+import { withLowerMtu } from './routemtu';
 import { isStrict, loosen } from './rpfilter';
 import { RtNetlink } from './rtnetlink';
 import { createdVxlan, DUMMY_ADDRESS, differsForGood, settingsDrifted, vxlanChange } from './vxlan';
@@ -93,6 +94,17 @@ class NamespaceNetlink implements Netlink {
     await succeedOn(['ENODEV'], () =>
       this.socket.change(op, DELLINK, 0, (out) => writeLink(out, { ifindex })),
     );
+  }
+
+  async lowerRouteMtus(ifindex: number, mtuBytes: number): Promise<number> {
+    const op = `lower the MTU of routes through device ${ifindex}`;
+    const lowered = (await this.routeMessages()).flatMap((message) => {
+      const changed = withLowerMtu(message, ifindex, mtuBytes);
+      return changed === undefined ? [] : [changed];
+    });
+    for (const route of lowered)
+      await this.socket.change(op, NEWROUTE, FlagsNew.REPLACE, (out) => out.emit(route));
+    return lowered.length;
   }
 
   async ownRoutes(): Promise<RouteEntry[]> {
@@ -212,10 +224,14 @@ class NamespaceNetlink implements Netlink {
   }
 
   private async mainRoutes(): Promise<MainRoute[]> {
-    const messages = await this.socket.dump('list routes', GETROUTE, (out) =>
+    return (await this.routeMessages()).flatMap((message) => readRoute(message) ?? []);
+  }
+
+  /** Both families, every table. */
+  private routeMessages(): Promise<Buffer[]> {
+    return this.socket.dump('list routes', GETROUTE, (out) =>
       rt.formatRouteMessage({ kind: 'route', data: {}, attrs: {} }, out),
     );
-    return messages.flatMap((message) => readRoute(message) ?? []);
   }
 }
 

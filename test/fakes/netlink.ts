@@ -11,6 +11,8 @@ export class FakeNetwork {
   readonly linkTable = new Map<number, LinkInfo>();
   readonly addressTable: AddressInfo[] = [];
   readonly routeTable = new Map<string, RouteEntry>();
+  /** MTUs of routes, by ifindex of their device. */
+  readonly routeMtus = new Map<number, number>();
   /** What was called, in order: "putRoute 10.1.0.0/24". */
   readonly calls: string[] = [];
   /** Returns an errno name to make the call fail. */
@@ -106,6 +108,14 @@ class FakeNetlink implements Netlink {
   async removeLink(ifindex: number): Promise<void> {
     this.network.enter(`removeLink ${ifindex}`);
     this.network.dropLink(ifindex);
+  }
+
+  async lowerRouteMtus(ifindex: number, mtuBytes: number): Promise<number> {
+    this.network.enter(`lowerRouteMtus ${ifindex} ${mtuBytes}`);
+    const found = this.network.routeMtus.get(ifindex);
+    if (found === undefined || found <= mtuBytes) return 0;
+    this.network.routeMtus.set(ifindex, mtuBytes);
+    return 1;
   }
 
   async ownRoutes(): Promise<RouteEntry[]> {

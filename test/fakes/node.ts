@@ -9,6 +9,7 @@ import type { IpAddress, NodeName, Prefix, Vni } from '../../agent/core/ids';
 import { accept, type Result, refuse } from '../../agent/core/result';
 import type { RecordOrder } from '../../agent/core/roster';
 import type { BusRecord, TopologyBus } from '../../agent/ports';
+import { CniSource } from '../../agent/sources/cni';
 import { FakeBus, type MemoryTopics } from './bus';
 import { MemoryCheckpoint, MemoryEpochFile } from './checkpoint';
 import { type ManualClock, MortalClock } from './clock';
@@ -179,6 +180,7 @@ export class FakeNode {
         },
         highest: this.highest,
         identity: { vteps: [vtep], notAfterMs: Number.MAX_SAFE_INTEGER },
+        cni: (pods) => new CniSource(pods, this.log),
         checkpoint: this.checkpoint,
         epochFile: this.epochFile,
         randomSecret: () => {

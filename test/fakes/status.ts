@@ -8,6 +8,7 @@ import type {
   PodStatus,
   Status,
 } from '../../agent/control/status';
+import type { CniAnswer } from '../../agent/ports';
 
 export const NOW_MS = Date.UTC(2026, 0, 2, 3, 4, 5);
 
@@ -140,6 +141,8 @@ export class FakeAgent implements AgentView {
   readonly attached: AttachRequest[] = [];
   readonly detached: string[] = [];
   readonly watchers = new Set<(flow: FlowStatus) => void>();
+  readonly calls: Buffer[] = [];
+  cniAnswer: CniAnswer = { ok: true, body: '' };
   rotations = 0;
   /** Thrown by the next change. */
   failure: Error | undefined;
@@ -174,6 +177,12 @@ export class FakeAgent implements AgentView {
     this.throwFailure();
     this.detached.push(id);
     return this.current.pods.some((pod) => pod.id === id);
+  }
+
+  async answerCni(request: Uint8Array): Promise<CniAnswer> {
+    this.throwFailure();
+    this.calls.push(Buffer.from(request));
+    return this.cniAnswer;
   }
 
   async rotate(): Promise<{ readonly epoch: number }> {

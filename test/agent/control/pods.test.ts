@@ -2,7 +2,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Checkpoint, FileCheckpoint } from '../../../agent/control/checkpoint';
-import { type AttachedPod, PodStore } from '../../../agent/control/pods';
+import type { AttachedPod } from '../../../agent/control/inspection';
+import { PodStore } from '../../../agent/control/pods';
 import type { Prefix, Vni } from '../../../agent/core/ids';
 import { MemoryCheckpoint } from '../../fakes/checkpoint';
 import { ManualClock } from '../../fakes/clock';
@@ -30,6 +31,7 @@ function bench(
     missing: (_pod: AttachedPod): string | undefined => undefined,
     passes: 0,
     mtuBytes: 1408 as number | undefined,
+    blockers: [] as string[],
   };
   const store = new PodStore(settings, {
     opener: world.opener,
@@ -43,6 +45,7 @@ function bench(
       await store.dropVanished([...world.host.linkTable.values()]);
     },
     missing: (pod) => control.missing(pod),
+    blockers: () => control.blockers,
   });
   return { ...world, clock, log, control, store };
 }

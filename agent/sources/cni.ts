@@ -1,0 +1,127 @@
+// The container runtime's calls, as the CNI plugin carries them here: one call in, one answer out, never a throw.
+// What a pod is and how it is hooked is the pod store's; what the words mean is core/cni.ts'.
+import { CNI_CODE, type CniCall, type CniCode, decodeCniCall, type JsonObject, passOn } from '../core/cni';
+import { KernelError, VxsealError } from '../errors';
+import type { CniAnswer, CniAnswerer, Log, PodGate } from '../ports';
+
+/** Counts by command and outcome: "ADD ok", "ADD 11". */
+export type CniCounts = ReadonlyMap<string, number>;
+
+const DONE: CniAnswer = { ok: true, body: '' };
+
+export class CniSource implements CniAnswerer {
+  private readonly counted = new Map<string, number>();
+
+  constructor(
+    private readonly pods: PodGate,
+    private readonly log: Log,
+  ) {}
+
+  counts(): CniCounts {
+    return this.counted;
+  }
+
+  /** @param request as core/cni.ts decodeCniCall() takes it. */
+  async answer(request: Uint8Array): Promise<CniAnswer> {
+    const decoded = decodeCniCall(request);
+    if (!decoded.ok) {
+      this.log.warn({ reason: decoded.reason, detail: decoded.detail }, 'CNI call refused');
+      return this.fail('refused', CNI_CODE[decoded.reason], decoded.detail);
+    }
+    const call = decoded.value;
+    try {
+      const answer = await this.serve(call);
+      if (answer.ok) this.count(`${call.command} ok`);
+      return answer;
+    } catch (error) {
+      return this.failBy(call, error);
+    }
+  }
+
+  private serve(call: CniCall): Promise<CniAnswer> {
+    switch (call.command) {
+      case 'ADD':
+        return this.add(call);
+      case 'DEL':
+        return this.pods.detach(call.attachment).then(() => DONE);
+      case 'CHECK':
+        return this.check(call);
+      case 'GC':
+        return this.collect(call);
+      case 'STATUS':
+        return this.status();
+    }
+  }
+
+  private async add(call: CniCall): Promise<CniAnswer> {
+    const { attachment, netnsPath, pod, annotations, vni } = call;
+    const { mtuBytes } = await this.pods.attach({
+      netnsPath,
+      device: attachment.ifname,
+      name: pod.name,
+      namespace: pod.namespace,
+      ...(vni === undefined ? {} : { vni }),
+      runtime: { attachment, uid: pod.uid, annotations },
+    });
+    return { ok: true, body: text(passOn(call, mtuBytes)) };
+  }
+
+  private async check({ attachment, netnsPath }: CniCall): Promise<CniAnswer> {
+    const faults = await this.pods.check(attachment, netnsPath);
+    if (faults === undefined)
+      return this.fail(
+        'CHECK',
+        CNI_CODE.unknownContainer,
+        `container ${attachment.containerId}: ${attachment.ifname} in network ${attachment.network} is not attached`,
+      );
+    if (faults.length === 0) return DONE;
+    return this.fail(
+      'CHECK',
+      CNI_CODE.checkFailed,
+      `container ${attachment.containerId}: ${faults.join('; ')}`,
+    );
+  }
+
+  private async collect({ attachment, valid }: CniCall): Promise<CniAnswer> {
+    const removed = await this.pods.collect(attachment.network, valid);
+    if (removed > 0) this.log.info({ network: attachment.network, removed }, 'pods collected');
+    return DONE;
+  }
+
+  private async status(): Promise<CniAnswer> {
+    const blockers = this.pods.blockers();
+    if (blockers.length === 0) return DONE;
+    return this.fail('STATUS', CNI_CODE.notAvailable, blockers.join('; '));
+  }
+
+  private failBy(call: CniCall, error: unknown): CniAnswer {
+    const remedy = error instanceof VxsealError ? error.remedy : '';
+    const message = error instanceof VxsealError ? error.message : 'the agent met an error it does not know';
+    const code = codeOf(error);
+    this.log.warn(
+      { command: call.command, ...call.attachment, code, ...(error instanceof Error ? { error } : {}) },
+      'CNI call failed',
+    );
+    return this.fail(call.command, code, message, remedy || (code === CNI_CODE.internal ? READ_LOG : ''));
+  }
+
+  private fail(command: string, code: CniCode, msg: string, details = ''): CniAnswer {
+    this.count(`${command} ${code}`);
+    return { ok: false, body: text({ code, msg, ...(details === '' ? {} : { details }) }) };
+  }
+
+  private count(outcome: string): void {
+    this.counted.set(outcome, (this.counted.get(outcome) ?? 0) + 1);
+  }
+}
+
+const READ_LOG = "read the agent's log";
+
+const text = (value: JsonObject): string => `${JSON.stringify(value)}\n`;
+
+function codeOf(error: unknown): CniCode {
+  if (error instanceof KernelError) return error.retriable ? CNI_CODE.tryLater : CNI_CODE.internal;
+  if (!(error instanceof VxsealError)) return CNI_CODE.internal;
+  if (error.code === 'request') return CNI_CODE.config;
+  return error.code === 'not-ready' ? CNI_CODE.tryLater : CNI_CODE.internal;
+}
