@@ -32,6 +32,18 @@ export interface Log {
   error(fields: object, message: string): void;
 }
 
+/** What is measured as it happens; the rest of the metrics is read from the status. */
+export interface Measures {
+  /** A pass over the kernel's state took this long. */
+  reconciled(durationMs: number): void;
+  /** Steps that the pass found to be done. */
+  drifted(steps: number): void;
+  /** From the making of an epoch to its publication, or to the failure. */
+  rotated(result: 'published' | 'failed', durationMs: number): void;
+  /** @param command ADD, DEL, CHECK, GC or STATUS. */
+  answeredCni(command: string, durationMs: number): void;
+}
+
 // ---------------------------------------------------------------------------------------------- netlink
 
 export interface LinkInfo {
@@ -182,6 +194,30 @@ export interface ProbeReply {
   readonly bytes: number;
 }
 
+/** A packet that the data plane reported: a drop, or a sample of what it forwards. */
+export interface FlowReport {
+  readonly peer: PeerNumber;
+  readonly atNs: bigint;
+  /** Undefined: forwarded. */
+  readonly reason: string | undefined;
+  readonly direction: 'egress' | 'ingress';
+  /** 0 where it was not known yet. */
+  readonly vni: number;
+  /** Of the device at which it was seen. */
+  readonly ifindex: number;
+  /** The addresses are the underlay's. */
+  readonly outer: boolean;
+  /** Undefined where the packet is not IP. */
+  readonly source: IpAddress | undefined;
+  readonly destination: IpAddress | undefined;
+  readonly protocol: number;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  readonly bytes: number;
+  /** Of the same kind on the same CPU, since the report before. */
+  readonly unreported: number;
+}
+
 export interface Datapath {
   /**
    * Loads every program, reusing maps that are pinned already. Throws KernelError; for a rejected program the
@@ -206,6 +242,10 @@ export interface Datapath {
   /** Sends a probe of `frameBytes` (inner frame, 60 or more) to the peer through the VXLAN device. */
   sendProbe(peer: PeerNumber, id: bigint, frameBytes: number): void;
   onProbeReply(listener: (reply: ProbeReply) => void): void;
+  /** Drops are always reported (few a second of each reason), forwarded packets while sampling is on. */
+  onFlow(listener: (flow: FlowReport) => void): void;
+  /** Stays until it is switched off, or the data plane is configured by another process. */
+  sampleFlows(on: boolean): void;
   /** Entries in use and capacity of each map. */
   mapUsage(): { readonly map: string; readonly entries: number; readonly capacity: number }[];
   /** Closes descriptors; everything pinned stays and goes on working. */

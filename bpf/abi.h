@@ -76,6 +76,7 @@ struct config {
 #define CONFIG_F_SHARED_PORT 1u /* port 4500 is shared with an IKE daemon: foreign SPIs pass to the stack */
 
 /* overlay: longest prefix of (VNI, address) -> whose it is. prefixlen = 32 + 96 for IPv4 + the prefix's bits. */
+#define CONFIG_F_FLOWS 2u       /* somebody watches: report a sample of what is forwarded */
 struct overlay_key {
 	__u32 prefixlen;
 	__u32 vni;
@@ -194,7 +195,7 @@ struct probe {
 } __attribute__((packed));
 
 /* events: ring buffer to the agent. */
-enum event_type { EVENT_PROBE_REPLY = 1 };
+enum event_type { EVENT_PROBE_REPLY = 1, EVENT_DROP = 2, EVENT_FLOW = 3 };
 struct event {
 	__u32 type;              /* enum event_type */
 	__u32 peer;
@@ -206,3 +207,32 @@ struct event {
 };
 
 #endif
+/* EVENT_DROP and EVENT_FLOW: one packet. */
+#define FLOW_F_IP 1u            /* addresses and protocol are set */
+#define FLOW_F_OUTER 2u         /* the addresses are those of the tunnel */
+struct flow_event {
+	__u32 type;              /* enum event_type */
+	__u32 peer;              /* PEER_LOCAL where none is known for certain */
+	__u64 now_ns;            /* CLOCK_MONOTONIC */
+	__u8 src[16];
+	__u8 dst[16];
+	__be16 sport;            /* 0 where the protocol has none */
+	__be16 dport;
+	__u32 vni;               /* 0 where it is not known yet */
+	__u32 ifindex;           /* of the device at which it was seen */
+	__u32 bytes;             /* of the frame */
+	__u32 unreported;        /* of its kind on this CPU, since the report before */
+	__u8 protocol;
+	__u8 reason;             /* enum drop_reason */
+	__u8 direction;          /* enum direction */
+	__u8 flags;              /* FLOW_F_* */
+};
+
+/* meters: per CPU, drop reason (0: flows) -> how much of it was reported lately. */
+struct meter {
+	__u64 window;            /* number of the window that `used` is of */
+	__u32 used;
+	__u32 unreported;
+};
+#define FLOW_SLOTS 1024         /* a power of two */
+

@@ -93,6 +93,7 @@ static __always_inline int deliver_frame(struct __sk_buff *skb, const struct con
 	if (err)
 		return err;
 	skb->tc_index = stamp_opened(cfg);
+	sample_flow(skb, cfg, peer, vni, DIR_INGRESS);
 	if (vni != cfg->host_vni)
 		return deliver_to_pod(skb, vni, &ip);
 	bpf_redirect(cfg->vxlan_ifindex, BPF_F_INGRESS);

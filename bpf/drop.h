@@ -8,6 +8,7 @@
 
 #include <linux/pkt_cls.h>
 #include "maps.h"
+#include "report.h"
 
 #define PASS 0        /* not ours, or approved: the next program or the stack goes on */
 #define REDIRECTED 1  /* bpf_redirect() has been called */
@@ -39,6 +40,8 @@ static __always_inline int tc_verdict(struct __sk_buff *skb, int result, __u32 p
 		return TC_ACT_REDIRECT;
 	if (result < 0)
 		count_drop(peer, -result, direction, skb->len);
+		report_skb_drop(skb, peer, -result, direction);
+	}
 	return TC_ACT_SHOT;
 }
 

@@ -51,6 +51,7 @@ static __always_inline int encap_frame(struct __sk_buff *skb, __u32 *peer)
 	err = clamp_tcp(skb, cfg, &ip);
 	if (err)
 		return err;
+	sample_flow(skb, cfg, *peer, cfg->host_vni, DIR_EGRESS);
 	return address_to(skb, cfg, *peer, cfg->host_vni);
 }
 

@@ -99,6 +99,23 @@ struct {
 } peer_stats SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 64); /* more than there are reasons */
+	__type(key, __u32);
+	__type(value, struct meter);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} meters SEC(".maps");
+
+/* Flow's hash modulo FLOW_SLOTS -> hash and second of its last report. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FLOW_SLOTS);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} flow_seen SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 262144);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);

@@ -64,6 +64,7 @@ SEC("xdp.frags") int open_xdp(struct xdp_md *ctx)
 	if (result >= 0)
 		return XDP_PASS;
 	count_drop(peer, -result, DIR_INGRESS, bytes);
+	report_xdp_drop(ctx, peer, -result, bytes);
 	return XDP_DROP;
 }
 

@@ -71,3 +71,4 @@ SEC("tc") int steer(struct __sk_buff *skb)
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";
+	sample_flow(skb, cfg, *peer, vni, DIR_EGRESS);

@@ -33,6 +33,8 @@ export interface InstalledConfig {
   /** 16 bits, never 0. */
   readonly stamp: number;
   readonly abi: number;
+  /** Forwarded packets are sampled. */
+  readonly flows: boolean;
 }
 
 export function encodeConfig(config: Omit<InstalledConfig, 'abi'>): Buffer {
@@ -48,7 +50,11 @@ export function encodeConfig(config: Omit<InstalledConfig, 'abi'>): Buffer {
     .setNumber('esp_port', settings.espPort)
     .setNumber('stamp', config.stamp)
     .setRaw('mac', macBytes(settings.mac))
-    .setNumber('flags', settings.sharedPort ? CONSTANTS.CONFIG_F_SHARED_PORT : 0).bytes;
+    .setNumber(
+      'flags',
+      (settings.sharedPort ? CONSTANTS.CONFIG_F_SHARED_PORT : 0) |
+        (config.flows ? CONSTANTS.CONFIG_F_FLOWS : 0),
+    ).bytes;
 }
 
 /** The other fields mean something only when `abi` is ABI_VERSION. */
@@ -68,6 +74,7 @@ export function decodeConfig(value: Buffer): InstalledConfig {
     cookie: image.big('cookie'),
     stamp: image.number('stamp'),
     abi: image.number('abi'),
+    flows: (image.number('flags') & CONSTANTS.CONFIG_F_FLOWS) !== 0,
   };
 }
 
@@ -343,6 +350,52 @@ export function decodeEvent(record: Buffer):
     sentNs: image.big('probe_sent_ns'),
     receivedNs: image.big('now_ns'),
     bytes: image.number('probe_bytes'),
+  };
+}
+
+/** A drop or a sampled packet. Undefined when the record is neither, or of another version. */
+export function decodeFlow(record: Buffer):
+  | {
+      readonly peer: PeerNumber;
+      readonly atNs: bigint;
+      readonly reason: string | undefined;
+      readonly direction: 'egress' | 'ingress';
+      readonly vni: number;
+      readonly ifindex: number;
+      readonly outer: boolean;
+      readonly source: IpAddress | undefined;
+      readonly destination: IpAddress | undefined;
+      readonly protocol: number;
+      readonly sourcePort: number;
+      readonly destinationPort: number;
+      readonly bytes: number;
+      readonly unreported: number;
+    }
+  | undefined {
+  if (record.length !== LAYOUT.flow_event.size) return undefined;
+  const image = new Image('flow_event', record);
+  const type = image.number('type');
+  const { EVENT_DROP, EVENT_FLOW } = ENUMS.event_type;
+  if (type !== EVENT_DROP && type !== EVENT_FLOW) return undefined;
+  const flags = image.number('flags');
+  const has = (flag: number): boolean => (flags & flag) !== 0;
+  const address = (field: 'src' | 'dst'): IpAddress | undefined =>
+    has(CONSTANTS.FLOW_F_IP) ? formatAddress(image.raw(field)) : undefined;
+  return {
+    peer: image.number('peer') as PeerNumber,
+    atNs: image.big('now_ns'),
+    reason: type === EVENT_DROP ? (DROP_REASONS[image.number('reason')] ?? 'unknown') : undefined,
+    direction: image.number('direction') === ENUMS.direction.DIR_EGRESS ? 'egress' : 'ingress',
+    vni: image.number('vni'),
+    ifindex: image.number('ifindex'),
+    outer: has(CONSTANTS.FLOW_F_OUTER),
+    source: address('src'),
+    destination: address('dst'),
+    protocol: image.number('protocol'),
+    sourcePort: image.raw('sport').readUInt16BE(),
+    destinationPort: image.raw('dport').readUInt16BE(),
+    bytes: image.number('bytes'),
+    unreported: image.number('unreported'),
   };
 }
 

@@ -60,6 +60,34 @@ export const LAYOUT = {
       reserved: { offset: 36, size: 4 },
     },
   },
+  flow_event: {
+    size: 72,
+    fields: {
+      type: { offset: 0, size: 4 },
+      peer: { offset: 4, size: 4 },
+      now_ns: { offset: 8, size: 8 },
+      src: { offset: 16, size: 16, count: 16 },
+      dst: { offset: 32, size: 16, count: 16 },
+      sport: { offset: 48, size: 2 },
+      dport: { offset: 50, size: 2 },
+      vni: { offset: 52, size: 4 },
+      ifindex: { offset: 56, size: 4 },
+      bytes: { offset: 60, size: 4 },
+      unreported: { offset: 64, size: 4 },
+      protocol: { offset: 68, size: 1 },
+      reason: { offset: 69, size: 1 },
+      direction: { offset: 70, size: 1 },
+      flags: { offset: 71, size: 1 },
+    },
+  },
+  meter: {
+    size: 16,
+    fields: {
+      window: { offset: 0, size: 8 },
+      used: { offset: 8, size: 4 },
+      unreported: { offset: 12, size: 4 },
+    },
+  },
   open_meta: {
     size: 16,
     fields: {
@@ -179,6 +207,8 @@ export const MAPS = {
   drops: { type: 5, keySize: 8, valueSize: 16, maxEntries: 65536 },
   endpoints: { type: 1, keySize: 20, valueSize: 8, maxEntries: 16384 },
   events: { type: 27, keySize: 0, valueSize: 0, maxEntries: 262144 },
+  flow_seen: { type: 6, keySize: 4, valueSize: 8, maxEntries: 1024 },
+  meters: { type: 6, keySize: 4, valueSize: 16, maxEntries: 64 },
   overlay: { type: 11, keySize: 24, valueSize: 8, maxEntries: 262144 },
   peer_stats: { type: 5, keySize: 4, valueSize: 32, maxEntries: 16384 },
   peers: { type: 1, keySize: 4, valueSize: 56, maxEntries: 16384 },
@@ -199,7 +229,11 @@ export const CONSTANTS = {
   SA_F_RAW: 2,
   OVERLAY_F_NODE: 1,
   CONFIG_F_SHARED_PORT: 1,
+  CONFIG_F_FLOWS: 2,
   PROBE_ETHERTYPE: 34997,
+  FLOW_F_IP: 1,
+  FLOW_F_OUTER: 2,
+  FLOW_SLOTS: 1024,
 } as const;
 
 /** enum drop_reason as metric labels: the index is the number. */
@@ -241,3 +275,5 @@ export const ENUMS = {
     EVENT_PROBE_REPLY: 1,
   },
 } as const;
+    EVENT_DROP: 2,
+    EVENT_FLOW: 3,

@@ -5,6 +5,7 @@ import {
   ABI_VERSION,
   decodeConfig,
   decodeEvent,
+  decodeFlow,
   encodeConfig,
   encodeProbe,
   type InstalledConfig,
@@ -13,7 +14,16 @@ import {
 import type { PeerNumber } from '../core/ids';
 import type { DatapathSettings, HookEntry, OverlayEntry, PeerEntry, PodEntry } from '../core/state';
 import { KernelError } from '../errors';
-import type { AttachedHook, Datapath, DropCount, PeerTraffic, ProbeReply, SaTables, Table } from '../ports';
+import type {
+  AttachedHook,
+  Datapath,
+  DropCount,
+  FlowReport,
+  PeerTraffic,
+  ProbeReply,
+  SaTables,
+  Table,
+} from '../ports';
 import { readDrops, readTraffic } from './counters';
 import { attempt, isErrno, kernelError } from './fault';
 import { Hooks, type XdpChoice } from './hooks';
@@ -24,6 +34,8 @@ import { createSaTables } from './sas';
 import { createOverlayTable, createPeerTable, createPodTable } from './tables';
 
 const CONFIG_KEY = Buffer.alloc(4);
+/** Always as full as they can be, or without entries: nothing to watch. */
+const UNCOUNTED: ReadonlySet<string> = new Set(['config', 'events', 'meters', 'flow_seen']);
 
 export interface DatapathOptions {
   /** Folder of the compiled objects. */
@@ -52,6 +64,8 @@ class PinnedDatapath implements Datapath {
   private readonly pins: Pins;
   private opened: Opened | undefined;
   private readonly listeners: ((reply: ProbeReply) => void)[] = [];
+  private readonly flowListeners: ((flow: FlowReport) => void)[] = [];
+  private sampling = false;
 
   constructor(
     private readonly native: Native,
@@ -114,6 +128,7 @@ class PinnedDatapath implements Datapath {
       vxlanIfindex,
       cookie: before?.cookie ?? randomCookie(),
       stamp: before?.stamp ?? randomStamp(),
+      flows: this.sampling,
     });
     attempt('write configuration of the data plane', () =>
       this.native.mapUpdate(this.map('config'), CONFIG_KEY, value),
@@ -155,6 +170,19 @@ class PinnedDatapath implements Datapath {
 
   onProbeReply(listener: (reply: ProbeReply) => void): void {
     this.listeners.push(listener);
+  }
+
+  onFlow(listener: (flow: FlowReport) => void): void {
+    this.flowListeners.push(listener);
+  }
+
+  sampleFlows(on: boolean): void {
+    this.sampling = on;
+    const config = this.installed();
+    // Before the first configure() there is nothing to sample, and that writes it too.
+    if (config === undefined) return;
+    const value = encodeConfig({ ...config, flows: on });
+    attempt('switch sampling of flows', () => this.native.mapUpdate(this.map('config'), CONFIG_KEY, value));
   }
 
   mapUsage(): { map: string; entries: number; capacity: number }[] {
@@ -232,6 +260,8 @@ class PinnedDatapath implements Datapath {
   private receive(record: Buffer): void {
     const reply = decodeEvent(record);
     if (reply !== undefined) for (const listener of this.listeners) listener(reply);
+    const flow = this.flowListeners.length > 0 && reply === undefined ? decodeFlow(record) : undefined;
+    if (flow !== undefined) for (const listener of this.flowListeners) listener(flow);
   }
 }
 

@@ -19,6 +19,7 @@ import type {
   HookMode,
   InstalledRxSa,
   InstalledTxSa,
+  FlowReport,
   IpAddress,
   PeerTraffic,
   ProbeReply,
@@ -175,6 +176,9 @@ export class FakeDatapath implements Datapath {
   readonly peers: Table<PeerEntry>;
   readonly pods: Table<PodEntry>;
   readonly sas: SaTables;
+  private readonly flowListeners: ((flow: FlowReport) => void)[] = [];
+  /** Somebody watches. */
+  sampling = false;
   private replyListeners: ((reply: ProbeReply) => void)[] = [];
   private isOpen = false;
 
@@ -229,6 +233,17 @@ export class FakeDatapath implements Datapath {
   sendProbe(peer: PeerNumber, id: bigint, frameBytes: number): void {
     this.pins.enter(`sendProbe ${peer} ${frameBytes}`);
     this.transmit(peer, id, frameBytes);
+  }
+  onFlow(listener: (flow: FlowReport) => void): void {
+    this.flowListeners.push(listener);
+  }
+  sampleFlows(on: boolean): void {
+    this.pins.enter(`sampleFlows ${on}`);
+    this.sampling = on;
+  }
+  /** The data plane reports a packet. */
+  flow(report: FlowReport): void {
+    for (const listener of this.flowListeners) listener(report);
   }
   onProbeReply(listener: (reply: ProbeReply) => void): void {
     this.replyListeners.push(listener);

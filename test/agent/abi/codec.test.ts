@@ -29,6 +29,7 @@ describe('config', () => {
     vxlanIfindex: 9,
     cookie: 0x1122334455667788n,
     stamp: 0x1234,
+    flows: false,
   };
   const image = bytes(
     '8877665544332211',
@@ -50,6 +51,11 @@ describe('config', () => {
   test('not shared', () => {
     const alone = { ...config, settings: { ...config.settings, sharedPort: false } };
     expect(codec.decodeConfig(codec.encodeConfig(alone)).settings.sharedPort).toBe(false);
+  });
+  test('with flows sampled', () => {
+    const watched = codec.encodeConfig({ ...config, flows: true });
+    expect(hex(watched.subarray(40, 44))).toBe('03000000');
+    expect(codec.decodeConfig(watched)).toEqual({ ...config, flows: true, abi: codec.ABI_VERSION });
   });
   test('a port that does not fit', () => {
     const wrong = { ...config, settings: { ...config.settings, vxlanPort: 65536 } };
@@ -245,6 +251,66 @@ describe('counters, probes, events', () => {
     expect(codec.decodeEvent(record.subarray(1))).toBeUndefined();
     expect(codec.decodeEvent(Buffer.alloc(0))).toBeUndefined();
     record.writeUInt32LE(2, 0);
+    expect(codec.decodeEvent(record)).toBeUndefined();
+  });
+});
+
+describe('a packet that was reported', () => {
+  const record = bytes(
+    '02000000',
+    '07000000',
+    '0900000000000000',
+    V4,
+    V6,
+    'c822',
+    '1194',
+    VNI_HEX,
+    '0b000000',
+    '8e050000',
+    '03000000',
+    '11',
+    '0a',
+    '01',
+    '03',
+  );
+  const drop = {
+    peer: PEER,
+    atNs: 9n,
+    reason: 'clear_egress',
+    direction: 'ingress',
+    vni: VNI,
+    ifindex: 11,
+    outer: true,
+    source: '192.0.2.1',
+    destination: 'fd00::1',
+    protocol: 17,
+    sourcePort: 51234,
+    destinationPort: 4500,
+    bytes: 1422,
+    unreported: 3,
+  };
+  const changed = (offset: number, value: number): Buffer => {
+    const copy = Buffer.from(record);
+    copy.writeUInt8(value, offset);
+    return copy;
+  };
+
+  test('a drop', () => expect(codec.decodeFlow(record)).toEqual(drop));
+  test('a sample has no reason', () => {
+    expect(codec.decodeFlow(changed(0, 3))).toEqual({ ...drop, reason: undefined });
+  });
+  test('not IP: no addresses', () => {
+    const bare = { ...drop, outer: false, source: undefined, destination: undefined };
+    expect(codec.decodeFlow(changed(71, 0))).toEqual(bare);
+  });
+  test('a reason of a newer data plane', () => {
+    expect(codec.decodeFlow(changed(69, 255))).toEqual({ ...drop, reason: 'unknown' });
+  });
+  test('what is none', () => {
+    expect(codec.decodeFlow(changed(0, 1))).toBeUndefined();
+    expect(codec.decodeFlow(changed(0, 4))).toBeUndefined();
+    expect(codec.decodeFlow(record.subarray(1))).toBeUndefined();
+    expect(codec.decodeFlow(Buffer.concat([record, Buffer.alloc(1)]))).toBeUndefined();
     expect(codec.decodeEvent(record)).toBeUndefined();
   });
 });

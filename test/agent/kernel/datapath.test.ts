@@ -13,7 +13,7 @@ import type {
 } from '../../../agent/core/state';
 import { createDatapath } from '../../../agent/kernel/datapath';
 import { PROGRAM_NAMES } from '../../../agent/kernel/programs';
-import type { Datapath, ProbeReply } from '../../../agent/ports';
+import type { Datapath, FlowReport, ProbeReply } from '../../../agent/ports';
 import { errno, type FakeKernel, type FakeMap, fakeNative } from '../../fakes/native';
 import { mapped, newKernel, SHAPES, u32, u64 } from './shapes';
 
@@ -542,6 +542,37 @@ describe('probes', () => {
 
   test('before configure() is an error', () => {
     expect(() => datapath.sendProbe(peer(3), 1n, 60)).toThrow(/not configured/);
+  });
+
+  test('reports of packets reach every listener, and no listener of replies', () => {
+    const flows: FlowReport[] = [];
+    const replies: ProbeReply[] = [];
+    datapath.onFlow((flow) => flows.push(flow));
+    datapath.onProbeReply((reply) => replies.push(reply));
+    const drop = Buffer.concat([u32(2), u32(3), u64(7n), Buffer.alloc(52), Buffer.from([0, 1, 0, 0])]);
+    kernel.ringListener?.(drop);
+    kernel.ringListener?.(drop.subarray(1));
+    expect(flows).toHaveLength(1);
+    expect(flows[0]).toMatchObject({ peer: 3, atNs: 7n, reason: 'not_configured', source: undefined });
+    expect(replies).toEqual([]);
+  });
+
+  test('sampling is a flag of the configuration, kept when that is written again', () => {
+    const flags = (): number | undefined => value('config', u32(0))?.readUInt32LE(40);
+    datapath.sampleFlows(true);
+    expect(flags()).toBeUndefined();
+    datapath.configure(SETTINGS, 11);
+    expect(flags()).toBe(2);
+    datapath.sampleFlows(false);
+    expect(flags()).toBe(0);
+    datapath.sampleFlows(true);
+    datapath.configure({ ...SETTINGS, sharedPort: true }, 12);
+    expect(flags()).toBe(3);
+    // A process that died while somebody watched has left the flag behind.
+    const next = start();
+    next.open();
+    next.configure({ ...SETTINGS, sharedPort: true }, 12);
+    expect(flags()).toBe(1);
   });
 
   test('replies reach every listener; what is no event of ours reaches none', () => {
