@@ -1,6 +1,7 @@
 // Which proofs there are, in the order in which they are shown.
 import type { ProofOf } from '../context';
 import { FORGERIES } from './forged';
+import { hostileHost, serviceAddress } from './hostile';
 import { attachLowersMtu, tcpWithoutIcmp, tooBigIsTold } from './mtu';
 import { clearIsSeen, reachUnseen } from './reach';
 import { killedAgent, rotatedKeys } from './restart';
@@ -13,6 +14,8 @@ export const ALL_PROOFS: readonly ProofOf[] = [
   tooBigIsTold,
   tcpWithoutIcmp,
   ...FORGERIES,
+  serviceAddress,
+  hostileHost,
   rotatedKeys,
   killedAgent,
   speed,
