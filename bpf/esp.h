@@ -46,7 +46,8 @@ static __always_inline struct work *get_work(void)
 
 /*
  * A length within its bounds, in the form that every verifier understands: one bound at a time, the lower one
- * signed, and clang kept from merging the two (Linux 6.1 and 6.12 lose the lower bound otherwise).
+ * signed, and clang kept from merging the two (Linux 6.1 and 6.12 lose the lower bound otherwise), and from using a
+ * copy that it spilled before the second comparison (6.1 does not carry the bound over to it).
  */
 static __always_inline int within(__u32 *len, __u32 least, __u32 most)
 {
@@ -54,7 +55,10 @@ static __always_inline int within(__u32 *len, __u32 least, __u32 most)
 	if (*len > most)
 		return 0;
 	OPAQUE(*len);
-	return (int)*len >= (int)least;
+	if ((int)*len < (int)least)
+		return 0;
+	OPAQUE(*len);
+	return 1;
 }
 
 /* Padding 1, 2, 3 … to a multiple of 4 (RFC 4303 §2.4), its length, next header UDP. Returns bytes added. */
