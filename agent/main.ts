@@ -27,9 +27,11 @@ import { Announcer } from './sources/announce';
 import { CniSource } from './sources/cni';
 import { DirectoryBus } from './sources/directory';
 import { GenerationFile } from './sources/generation';
-import { SeenStore } from './sources/seen';
 import { KafkaBus } from './sources/kafka';
 
+import { RememberingBus } from './sources/remembering';
+import { SeenStore } from './sources/seen';
+import { TopologyCache } from './sources/topology-cache';
 /** A superseded inbound SA goes once it was idle for this long. */
 const IDLE_MS = 60_000;
 /** Both agents restarted: after this long without a proof newer keys are used. */
@@ -72,7 +74,7 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
   const bootId = randomBytes(16).toString('hex');
   const version = installedVersion();
   const seen = await SeenStore.open(join(config.stateDir, 'seen.json'));
-  const bus = makeBus(config, clock, log);
+  const bus = rememberingBus(config, clock, log, identity);
   const announcer = makeAnnouncer(config, { bus, clock, log, identity, bootId, version });
   const room = new ControlRoom(roomSettings(config, bootId, version), {
     clock,
@@ -83,7 +85,7 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
     bus,
     announcer,
     watchOwn: (record) => announcer.observe(record),
-    verify: (record, nowMs) => identity.verify(record, nowMs),
+    verify: (record, nowMs) => bus.verify(record, nowMs),
     remember: (highest) => seen.remember(highest),
     highest: seen.highest,
     identity: { vteps: identity.grant.vteps, notAfterMs: identity.notAfterMs },
@@ -137,6 +139,16 @@ function makeBus({ bus, kafka }: Config, clock: Clock, log: Log): TopologyBus {
 
 async function makeFolders(config: Config): Promise<void> {
   for (const [folder, mode] of [
+function rememberingBus(config: Config, clock: Clock, log: Log, identity: LocalIdentity): RememberingBus {
+  const path = join(config.stateDir, 'topology');
+  return new RememberingBus({
+    bus: makeBus(config, clock, log),
+    cache: new TopologyCache({ path, topics: [NODES_TOPIC, PODS_TOPIC], clock, log }),
+    clock,
+    verify: (record, nowMs) => identity.verify(record, nowMs),
+  });
+}
+
     [config.runDir, 0o755],
     [config.stateDir, 0o700],
   ] as const) {

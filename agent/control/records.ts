@@ -88,11 +88,15 @@ export class RecordIntake {
   noteStatus(): void {
     const { connected, lastSeenMs } = this.parts.busStatus();
     const nowMs = this.parts.clock.nowMs();
-    if (!connected && this.wasInSync) {
+    // Before it is in sync there is only what a former process saw of the bus, at lastSeenMs.
+    if (!connected && (this.wasInSync || lastSeenMs > 0)) {
       const frozenMs = this.outage?.frozenMs ?? (lastSeenMs === 0 ? nowMs : lastSeenMs);
       this.outage = { frozenMs, endedMs: undefined };
     } else if (connected && this.outage !== undefined) {
-      this.outage = { ...this.outage, endedMs: this.outage.endedMs ?? nowMs };
+      const endedMs = this.outage.endedMs ?? nowMs;
+      // Owners renew before a third of the lease is left: a short outage has cost nobody his lease.
+      const isLong = endedMs - this.outage.frozenMs >= this.parts.graceMs / 3;
+      this.outage = isLong ? { ...this.outage, endedMs } : undefined;
     }
     this.parts.changed();
   }

@@ -161,6 +161,47 @@ test('8 an outage stops the clock of leases, the grace behind it too; then they 
   expect(states()).toEqual(['node2 expired']);
 });
 
+test.each([
+  ['8a', graceMs / 3 - 1, 'expired'],
+  ['8b', graceMs / 3, 'live'],
+])(
+  '%s an outage of %d ms is long from a third of a lease on: behind it node2 is %s',
+  async (_, outageMs, state) => {
+    const { intake, record, clock, bus, states } = bench();
+    intake.receive(record('node2', 1));
+    await settle();
+    expect(intake.inSync()).toBe(true);
+    await clock.advance(leaseMs - outageMs - 1);
+    bus.connected = false;
+    bus.lastSeenMs = clock.nowMs();
+    intake.noteStatus();
+    await clock.advance(outageMs);
+    bus.connected = true;
+    intake.noteStatus();
+    await clock.advance(1);
+    expect(states()).toEqual([`node2 ${state}`]);
+  },
+);
+
+test.each([
+  ['8c', 0, 'expired'],
+  ['8d', 1, 'live'],
+])(
+  '%s started while the bus is down: leases stand at its last sign of life, if one is known',
+  async (_, known, state) => {
+    const { intake, record, clock, bus, states } = bench();
+    bus.connected = false;
+    bus.inSync = false;
+    bus.lastSeenMs = known * clock.nowMs();
+    intake.noteStatus();
+    intake.receive(record('node2', 1));
+    await clock.advance(leaseMs);
+    intake.noteStatus();
+    expect(states()).toEqual([`node2 ${state}`]);
+    expect(intake.inSync()).toBe(false);
+  },
+);
+
 test('9 a bus that flaps: the grace begins again with each return', async () => {
   const { intake, record, clock, bus, states } = bench();
   intake.receive(record('node2', 1));
