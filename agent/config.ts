@@ -19,6 +19,8 @@ export interface Config {
     readonly key: string;
     readonly chain: string;
     readonly roots: string;
+    /** List of revocations; need not exist. */
+    readonly revoked: string;
   };
   /** `path` is the directory bus's; `kafka` below is the other one's. */
   readonly bus: { readonly type: 'directory' | 'kafka'; readonly path: string };

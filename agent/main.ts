@@ -16,7 +16,7 @@ import type { AgentView } from './control/status';
 import { NODES_TOPIC, PODS_TOPIC } from './core/announcement';
 import { VxsealError } from './errors';
 import { listenUnix } from './http/server';
-import { type LocalIdentity, loadIdentity } from './identity/local';
+import { RenewableIdentity } from './identity/renewal';
 import { installedVersion } from './installation';
 import { createDatapath } from './kernel/datapath';
 import { loadNative, type Native } from './kernel/native';
@@ -28,10 +28,10 @@ import { CniSource } from './sources/cni';
 import { DirectoryBus } from './sources/directory';
 import { GenerationFile } from './sources/generation';
 import { KafkaBus } from './sources/kafka';
-
 import { RememberingBus } from './sources/remembering';
 import { SeenStore } from './sources/seen';
 import { TopologyCache } from './sources/topology-cache';
+
 /** A superseded inbound SA goes once it was idle for this long. */
 const IDLE_MS = 60_000;
 /** Both agents restarted: after this long without a proof newer keys are used. */
@@ -63,7 +63,7 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
   await makeFolders(config);
   const lock = lockRunDir(config.runDir);
   later(() => lock.release());
-  const identity = await ownIdentity(config, clock);
+  const identity = await RenewableIdentity.open(config.identity, config.nodeName, clock);
   const native = loadNative();
   const netlink = createNetlink(native);
   later(() => netlink.close());
@@ -88,8 +88,8 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
     verify: (record, nowMs) => bus.verify(record, nowMs),
     remember: (highest) => seen.remember(highest),
     highest: seen.highest,
-    identity: { vteps: identity.grant.vteps, notAfterMs: identity.notAfterMs },
     cni: (pods) => new CniSource(pods, log),
+    identity: () => identity.current(),
     checkpoint: new FileCheckpoint(config.runDir, log),
     epochFile: new StateDirEpochFile(join(config.stateDir, 'epoch.json')),
     randomSecret: () => new Uint8Array(randomBytes(32)),
@@ -98,7 +98,9 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
   later(() => server.close());
   later(() => announcer.stop());
   later(() => room.stop());
+  later(() => identity.stop());
   await room.start();
+  identity.watch(room);
   log.info({ node: config.nodeName, version, bootId }, 'agent started');
   return room;
 }
@@ -107,7 +109,7 @@ interface AnnouncerInput {
   readonly bus: Pick<TopologyBus, 'publish'>;
   readonly clock: Clock;
   readonly log: Log;
-  readonly identity: LocalIdentity;
+  readonly identity: RenewableIdentity;
   readonly bootId: string;
   readonly version: string;
 }
@@ -125,8 +127,9 @@ function makeAnnouncer(
     clock,
     log,
     generations: new GenerationFile(join(config.stateDir, 'generation.json')),
-    sign: (announcement) => identity.sign(announcement),
-    verify: (record, nowMs) => identity.verify(record, nowMs),
+    certificate: () => identity.current().fingerprint,
+    sign: (announcement) => identity.current().sign(announcement),
+    verify: (record, nowMs) => identity.current().verify(record, nowMs),
   });
 }
 
@@ -137,18 +140,19 @@ function makeBus({ bus, kafka }: Config, clock: Clock, log: Log): TopologyBus {
     : new DirectoryBus({ path: bus.path, topics, clock, log });
 }
 
-async function makeFolders(config: Config): Promise<void> {
-  for (const [folder, mode] of [
-function rememberingBus(config: Config, clock: Clock, log: Log, identity: LocalIdentity): RememberingBus {
+/** The bus, and on disk what was last verified from it. */
+function rememberingBus(config: Config, clock: Clock, log: Log, identity: RenewableIdentity): RememberingBus {
   const path = join(config.stateDir, 'topology');
   return new RememberingBus({
     bus: makeBus(config, clock, log),
     cache: new TopologyCache({ path, topics: [NODES_TOPIC, PODS_TOPIC], clock, log }),
     clock,
-    verify: (record, nowMs) => identity.verify(record, nowMs),
+    verify: (record, nowMs) => identity.current().verify(record, nowMs),
   });
 }
 
+async function makeFolders(config: Config): Promise<void> {
+  for (const [folder, mode] of [
     [config.runDir, 0o755],
     [config.stateDir, 0o700],
   ] as const) {
@@ -161,16 +165,6 @@ function rememberingBus(config: Config, clock: Clock, log: Log, identity: LocalI
       );
     });
   }
-}
-
-async function ownIdentity(config: Config, clock: Clock): Promise<LocalIdentity> {
-  const identity = await loadIdentity(config.identity, clock.nowMs());
-  if (identity.node === config.nodeName) return identity;
-  throw new VxsealError(
-    'identity',
-    `${config.identity.chain}: the certificate is of node ${identity.node}, this node is ${config.nodeName}`,
-    'set nodeName to the name in the certificate, or issue one for this name: vxseal ca issue',
-  );
 }
 
 const datapathOptions = ({ bpfDir, pinDir, underlay }: Config) => ({ bpfDir, pinDir, xdp: underlay.xdp });
@@ -242,7 +236,7 @@ export async function cleanupAgent(config: Config, log: Log): Promise<void> {
 async function withdraw(config: Config, log: Log): Promise<void> {
   try {
     const clock = new SystemClock();
-    const identity = await ownIdentity(config, clock);
+    const identity = await RenewableIdentity.open(config.identity, config.nodeName, clock);
     const bus = makeBus(config, clock, log);
     const bootId = randomBytes(16).toString('hex');
     await makeAnnouncer(config, {

@@ -74,9 +74,9 @@ struct config {
 	__u32 reserved;
 };
 #define CONFIG_F_SHARED_PORT 1u /* port 4500 is shared with an IKE daemon: foreign SPIs pass to the stack */
+#define CONFIG_F_FLOWS 2u       /* somebody watches: report a sample of what is forwarded */
 
 /* overlay: longest prefix of (VNI, address) -> whose it is. prefixlen = 32 + 96 for IPv4 + the prefix's bits. */
-#define CONFIG_F_FLOWS 2u       /* somebody watches: report a sample of what is forwarded */
 struct overlay_key {
 	__u32 prefixlen;
 	__u32 vni;
@@ -206,7 +206,6 @@ struct event {
 	__u32 reserved;
 };
 
-#endif
 /* EVENT_DROP and EVENT_FLOW: one packet. */
 #define FLOW_F_IP 1u            /* addresses and protocol are set */
 #define FLOW_F_OUTER 2u         /* the addresses are those of the tunnel */
@@ -236,3 +235,4 @@ struct meter {
 };
 #define FLOW_SLOTS 1024         /* a power of two */
 
+#endif

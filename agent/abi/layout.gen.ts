@@ -273,7 +273,7 @@ export const ENUMS = {
   },
   event_type: {
     EVENT_PROBE_REPLY: 1,
-  },
-} as const;
     EVENT_DROP: 2,
     EVENT_FLOW: 3,
+  },
+} as const;

@@ -87,6 +87,12 @@ export const KEYS: KeyTable = {
     fallback: () => '/etc/vxseal/roots.crt',
     description: 'PEM file of the root certificates that are trusted.',
   },
+  'identity.revoked': {
+    type: values.absolutePath,
+    fallback: () => '/etc/vxseal/revoked',
+    description:
+      'List of nodes and certificates that are no longer trusted (docs/keys.md §2); need not exist.',
+  },
   'bus.type': {
     type: values.choice('directory', 'kafka'),
     fallback: () => 'directory',

@@ -36,6 +36,14 @@ export interface Announcer {
   announce(record: OwnRecord): Promise<void>;
 }
 
+/** identity/local.ts LocalIdentity fits in. */
+export interface OwnIdentity {
+  readonly grant: { readonly vteps: readonly IpAddress[] };
+  /** Wall clock. */
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
+}
+
 export interface RoomSettings extends ReconcilerSettings {
   readonly version: string;
   readonly bootId: string;
@@ -58,9 +66,10 @@ export interface RoomParts {
   readonly verify: RecordParts['verify'];
   readonly remember: RecordParts['remember'];
   readonly highest: ReadonlyMap<NodeName, RecordOrder>;
-  readonly identity: { readonly vteps: readonly IpAddress[]; readonly notAfterMs: number };
   /** Answers the container runtime's calls by the pods it is given. */
   readonly cni: (pods: PodGate) => CniAnswerer;
+  /** As it is now: certificates are renewed while the agent runs. */
+  readonly identity: () => OwnIdentity;
   readonly checkpoint: Checkpoint;
   readonly epochFile: EpochFile;
   readonly randomSecret: () => Uint8Array;

@@ -27,6 +27,9 @@ export interface PublicationParts {
 }
 
 export class Publication {
+  /** A new epoch is due because the certificate is a new one. */
+  private renewed = false;
+
   constructor(
     private readonly overlay: Pick<OverlayConfig, 'espPort' | 'prefixes'>,
     private readonly parts: PublicationParts,
@@ -38,6 +41,11 @@ export class Publication {
     const begun = await this.grantWish(picture);
     this.tellLaggards(picture);
     return published || begun;
+  }
+
+  /** Keys of the new certificate's time are not to rest on what the old one announced. */
+  renewKeys(): void {
+    this.renewed = true;
   }
 
   /**
@@ -101,10 +109,14 @@ export class Publication {
 
   private async grantWish({ rotation }: Picture): Promise<boolean> {
     const { epochs, problems, log } = this.parts;
-    if (rotation.wish === 'none' || epochs.pending() !== undefined) return false;
+    // One that is pending will be published under the new certificate.
+    if (epochs.pending() !== undefined) this.renewed = false;
+    const wish = rotation.wish === 'none' && this.renewed ? 'certificate' : rotation.wish;
+    if (wish === 'none' || epochs.pending() !== undefined) return false;
     try {
       const { number } = await epochs.begin();
-      log.info({ epoch: number, why: rotation.wish }, 'new epoch');
+      this.renewed = false;
+      log.info({ epoch: number, why: wish }, 'new epoch');
       problems.clear('epoch');
       return true;
     } catch (error) {

@@ -85,7 +85,7 @@ function identity({ certificateNotAfterMs, nowMs }: ReadinessFacts): Blocker | u
   return {
     name: 'identity',
     reason: `the certificate ended ${new Date(certificateNotAfterMs).toISOString()}`,
-    remedy: 'renew it with `vxseal ca renew` and restart the agent',
+    remedy: 'renew it with `vxseal ca renew`: the agent reads it by itself',
   };
 }
 

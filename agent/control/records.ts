@@ -21,6 +21,10 @@ import { reasonOf } from './problems';
 
 /** Records verified at once; the rest waits, so that a flood does not hold the event loop. */
 const BATCH = 64;
+/** Records kept that other roots or revocations may make good. A flood of forgeries pushes out only its like. */
+const MAX_DOUBTFUL = 1024;
+/** Reasons that depend on what we trust, not on the record. */
+const TRUST_REASONS: ReadonlySet<string> = new Set(['bad-chain', 'expired-certificate', 'revoked']);
 /** How long a node that is gone is remembered, so that its old records stay superseded. */
 const KEEP_MS = 24 * 3600_000;
 
@@ -36,6 +40,13 @@ export interface RecordParts {
   readonly changed: () => void;
 }
 
+interface Judged {
+  readonly record: BusRecord;
+  readonly verified: VerifiedAnnouncement;
+}
+
+const keyOf = ({ topic, key }: BusRecord): string => `${topic}\n${key}`;
+
 export class RecordIntake {
   private roster: Roster;
   /** By topic and key: of two records for one key only the later one stands on the bus. */
@@ -45,6 +56,11 @@ export class RecordIntake {
   private outage: { frozenMs: number; endedMs: number | undefined } | undefined;
   private readonly refusals = new Map<string, number>();
   private acceptedCount = 0;
+  /** As they came, to be judged anew: what the roster was made from. */
+  private readonly standing = new Map<string, BusRecord>();
+  /** Refused for a reason of trust. */
+  private readonly doubtful = new Map<string, BusRecord>();
+  private readonly distrusted = new Map<NodeName, string>();
 
   constructor(
     private readonly parts: RecordParts,
@@ -55,7 +71,20 @@ export class RecordIntake {
 
   /** Never throws. */
   receive(record: BusRecord): void {
-    this.waiting.set(`${record.topic}\n${record.key}`, record);
+    this.waiting.set(keyOf(record), record);
+    this.begin();
+  }
+
+  /** Roots or revocations have changed: whoever was believed may not be any more, and the other way round. */
+  judgeAnew(): void {
+    for (const record of [...this.doubtful.values(), ...this.standing.values()]) {
+      if (!this.waiting.has(keyOf(record))) this.waiting.set(keyOf(record), record);
+    }
+    this.doubtful.clear();
+    this.begin();
+  }
+
+  private begin(): void {
     this.working ??= this.work().finally(() => {
       this.working = undefined;
       this.parts.changed();
@@ -69,7 +98,12 @@ export class RecordIntake {
   }
 
   nodes(own: OwnClaims): RosterNode[] {
-    return viewRoster(this.roster, own, this.leaseNowMs());
+    return viewRoster(this.roster, own, this.leaseNowMs(), this.distrusted);
+  }
+
+  /** Why a node's records are not believed although they are well signed; undefined when they are. */
+  distrustOf(node: NodeName): string | undefined {
+    return this.distrusted.get(node);
   }
 
   own(claims: OwnClaims): RosterNode | undefined {
@@ -118,18 +152,27 @@ export class RecordIntake {
     while (this.waiting.size > 0) {
       const batch = [...this.waiting].slice(0, BATCH);
       for (const [key] of batch) this.waiting.delete(key);
-      const verified = await Promise.all(batch.map(([, record]) => this.verified(record)));
-      await this.take(verified.filter((record) => record !== undefined));
+      const judged = await Promise.all(batch.map(([, record]) => this.judge(record)));
+      await this.take(judged.filter((each) => each !== undefined));
     }
   }
 
-  private async take(records: readonly VerifiedAnnouncement[]): Promise<void> {
-    const { roster, outcomes } = fold(this.roster, records);
+  private async take(judged: readonly Judged[]): Promise<void> {
+    const { roster, outcomes } = fold(
+      this.roster,
+      judged.map(({ verified }) => verified),
+    );
     this.roster = sweep(roster, this.leaseNowMs(), KEEP_MS);
-    for (const outcome of outcomes) {
+    for (const [index, outcome] of outcomes.entries()) {
       if (outcome === 'superseded') this.count(outcome);
       else this.acceptedCount += 1;
+      const each = judged[index];
+      if (each === undefined || outcome === 'superseded') continue;
+      this.standing.set(keyOf(each.record), each.record);
+      this.distrusted.delete(each.verified.announcement.node);
     }
+    for (const [key, record] of this.standing)
+      if (!this.roster.has(record.key as NodeName)) this.standing.delete(key);
     if (!outcomes.includes('accepted')) return;
     const highest = new Map([...this.roster].map(([node, entry]) => [node, entry.highest]));
     await this.parts.remember(highest).catch((error: unknown) => {
@@ -140,13 +183,35 @@ export class RecordIntake {
     });
   }
 
-  private async verified(record: BusRecord): Promise<VerifiedAnnouncement | undefined> {
+  private async judge(record: BusRecord): Promise<Judged | undefined> {
     const result = await this.parts.verify(record, this.parts.clock.nowMs());
-    if (result.ok) return result.value;
+    if (result.ok) return { record, verified: result.value };
     // The first of each reason is logged; an attacker must not be able to fill the log.
     if (this.count(result.reason) === 1)
       this.parts.log.warn({ reason: result.reason, detail: result.detail }, 'record refused');
+    if (TRUST_REASONS.has(result.reason)) this.doubt(record, result.reason, result.detail);
     return undefined;
+  }
+
+  /**
+   * Kept for another look. It takes its node down only if it is the very record that the node's place rests on, or
+   * if there is none: whoever holds an old certificate can still put old records onto the bus.
+   */
+  private doubt(record: BusRecord, reason: string, detail: string): void {
+    const key = keyOf(record);
+    const standing = this.standing.get(key);
+    const node = record.key as NodeName; // verified: its key is its node
+    if (standing === record) {
+      // An end that came by itself is the roster's to tell.
+      if (reason !== 'expired-certificate') this.distrusted.set(node, `${reason}: ${detail}`);
+      return;
+    }
+    // Only `revoked` is said of a record whose signature is good: its key is its node.
+    if (reason === 'revoked' && standing === undefined) this.distrusted.set(node, `${reason}: ${detail}`);
+    this.doubtful.delete(key);
+    this.doubtful.set(key, record);
+    const [oldest] = this.doubtful.keys();
+    if (this.doubtful.size > MAX_DOUBTFUL && oldest !== undefined) this.doubtful.delete(oldest);
   }
 
   private count(reason: string): number {

@@ -2,6 +2,7 @@
 // little state of its own; bus, kernel, files and signing come in through the ports.
 import type { OwnClaims } from '../core/conflicts';
 import type { PeerNumber } from '../core/ids';
+import type { VxsealError } from '../errors';
 import type { CniAnswer, CniAnswerer } from '../ports';
 import { Epochs } from './epochs';
 import { Prober } from './liveness';
@@ -27,8 +28,8 @@ import {
   type ViewParts,
 } from './view';
 
-/** A certificate's last day is told as a problem. */
-const CERTIFICATE_WARNING_MS = 24 * 3600_000;
+/** A certificate is renewed at two thirds of its life; in its last sixth that is told to be late. */
+const CERTIFICATE_LATE_SHARE = 1 / 6;
 
 export class ControlRoom implements AgentView {
   private readonly problems: Problems;
@@ -64,7 +65,7 @@ export class ControlRoom implements AgentView {
       datapath,
       epochs: this.epochs,
       problems: this.problems,
-      grantedVteps: () => parts.identity.vteps,
+      grantedVteps: () => parts.identity().grant.vteps,
       roster: this.intake,
       pods: this.pods,
     });
@@ -167,11 +168,21 @@ export class ControlRoom implements AgentView {
   }
 
   private noteIdentity(): void {
-    const leftMs = this.parts.identity.notAfterMs - this.parts.clock.nowMs();
-    const remedy = 'renew it with `vxseal ca renew` and restart the agent';
-    if (leftMs < CERTIFICATE_WARNING_MS)
-      this.problems.report('certificate', leftMs <= 0 ? 'it has ended' : 'it ends within a day', remedy);
+    const { notBeforeMs, notAfterMs } = this.parts.identity();
+    const leftMs = notAfterMs - this.parts.clock.nowMs();
+    const remedy = 'renew it with `vxseal ca renew`: the agent reads it by itself';
+    if (leftMs <= 0) this.problems.report('certificate', 'it has ended', remedy);
+    else if (leftMs < (notAfterMs - notBeforeMs) * CERTIFICATE_LATE_SHARE)
+      this.problems.report('certificate', `it ends ${new Date(notAfterMs).toISOString()}`, remedy);
     else this.problems.clear('certificate');
+    const distrust = this.intake.distrustOf(this.settings.node);
+    if (distrust !== undefined)
+      this.problems.report(
+        'identity',
+        distrust,
+        'peers drop this node; see the list of revocations and the roots',
+      );
+    else this.problems.clear('identity');
     const own = this.intake.own(this.claims());
     if (own?.duplicateIdentity === true)
       this.problems.report(
@@ -208,7 +219,7 @@ export class ControlRoom implements AgentView {
     return judgeReadiness({
       pictured: picture !== undefined,
       problem: (object) => this.problems.get(object),
-      certificateNotAfterMs: this.parts.identity.notAfterMs,
+      certificateNotAfterMs: this.parts.identity().notAfterMs,
       nowMs: this.parts.clock.nowMs(),
       busInSync: this.intake.inSync(),
       busError: this.parts.bus.status().error,
@@ -238,6 +249,20 @@ export class ControlRoom implements AgentView {
     return this.cni.answer(request);
   }
 
+  /** The identity's files were renewed: what we publish is signed anew, what others published is judged anew. */
+  changed({ own, trust }: { readonly own: boolean; readonly trust: boolean }): void {
+    this.parts.log.info({ own, trust }, 'identity renewed');
+    if (own) this.publication.renewKeys();
+    if (trust) this.intake.judgeAnew();
+    this.loop.kick();
+  }
+
+  /** The identity's files cannot be taken over, or can again: what was read before goes on. */
+  told(reason: VxsealError | undefined): void {
+    if (reason === undefined) this.problems.clear('identity files');
+    else this.problems.reportError('identity files', reason);
+  }
+
   rotate(): Promise<{ readonly epoch: number }> {
     return this.publication.rotate(() => this.loop.run());
   }
@@ -262,7 +287,7 @@ export class ControlRoom implements AgentView {
       })),
       overlayDevice: settings.overlay.device,
       prefixes: settings.overlay.prefixes,
-      certificateNotAfterMs: parts.identity.notAfterMs,
+      certificateNotAfterMs: parts.identity().notAfterMs,
     };
   }
 

@@ -82,7 +82,15 @@ export interface BusView {
   readonly refusedRecords: readonly { readonly reason: string; readonly count: number }[];
 }
 
-export type PeerState = 'up' | 'no-key' | 'no-route' | 'stalled' | 'mtu' | 'expired' | 'quarantined';
+export type PeerState =
+  | 'up'
+  | 'no-key'
+  | 'no-route'
+  | 'stalled'
+  | 'mtu'
+  | 'expired'
+  | 'quarantined'
+  | 'revoked';
 
 export interface PeerStatus {
   readonly node: string;

@@ -41,6 +41,12 @@ function rosterVerdict({ node, peer, ownVteps }: PeerFacts): Verdict | undefined
       why: node.why,
       remedy: 'give each node prefixes and VTEPs of its own, and issue its certificate for them',
     };
+  if (node.state === 'revoked')
+    return {
+      state: 'revoked',
+      why: node.why,
+      remedy: `if ${node.node} is to come back, issue a certificate for it that the roots and the list of revocations allow`,
+    };
   if (node.state === 'expired' || node.state === 'withdrawn')
     return {
       state: 'expired',

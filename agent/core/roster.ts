@@ -38,14 +38,15 @@ export type Roster = ReadonlyMap<NodeName, RosterEntry>;
 /** `accepted` changed the winner; `repeated` is it again; `superseded` is older than what was seen. */
 export type FoldOutcome = 'accepted' | 'repeated' | 'superseded';
 
-export type NodeState = 'live' | 'expired' | 'withdrawn' | 'quarantined';
+export type NodeState = 'live' | 'expired' | 'withdrawn' | 'quarantined' | 'revoked';
 
-/** A node as it counts now. `record` is undefined only for a withdrawn one. */
+/** A node as it counts now. */
 export interface RosterNode {
   readonly node: NodeName;
   readonly state: NodeState;
   /** One sentence; '' when live. */
   readonly why: string;
+  /** Undefined for a withdrawn node, and for a revoked one that we know by name only. */
   readonly record: NodeAnnouncement | undefined;
   readonly certificateNotAfterMs: number;
   /** Two live processes under one name. A warning: the newer one counts. */
@@ -177,14 +178,32 @@ function viewEntry({ node, current, boots }: RosterEntry, nowMs: number): Roster
   return { ...common, state: 'expired', why, record: announcement };
 }
 
+function viewNode(
+  node: NodeName,
+  entry: RosterEntry | undefined,
+  nowMs: number,
+  distrust: string | undefined,
+): RosterNode | undefined {
+  const viewed = entry === undefined ? undefined : viewEntry(entry, nowMs);
+  if (distrust === undefined || viewed?.state === 'withdrawn') return viewed;
+  const known = viewed ?? { node, record: undefined, certificateNotAfterMs: 0, duplicateIdentity: false };
+  return { ...known, state: 'revoked', why: distrust };
+}
+
 /**
  * Every node but our own, in order of name.
  * @param nowMs wall clock; while the bus is lost, of its last sign of life: losing the bus is not a deletion
+ * @param distrusted why a node's record counts no more, although its signature is good
  */
-export function viewRoster(roster: Roster, own: OwnClaims, nowMs: number): RosterNode[] {
-  const nodes = [...roster.values()]
-    .filter((entry) => entry.node !== own.node)
-    .map((entry) => viewEntry(entry, nowMs))
+export function viewRoster(
+  roster: Roster,
+  own: OwnClaims,
+  nowMs: number,
+  distrusted: ReadonlyMap<NodeName, string> = new Map(),
+): RosterNode[] {
+  const nodes = [...new Set([...roster.keys(), ...distrusted.keys()])]
+    .filter((node) => node !== own.node)
+    .map((node) => viewNode(node, roster.get(node), nowMs, distrusted.get(node)))
     .filter((node) => node !== undefined)
     .sort((a, b) => (a.node < b.node ? -1 : 1));
   const conflicts = findConflicts(own, nodes);

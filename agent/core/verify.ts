@@ -15,6 +15,7 @@ export const REJECT_REASONS = [
   'unknown-version', // payload schema newer than ours
   'bad-chain',
   'expired-certificate', // or not valid yet
+  'revoked', // the node, its certificate or a CA above it
   'bad-signature',
   'key-mismatch', // record key is not the certificate's node
   'node-mismatch', // payload names another node than the certificate

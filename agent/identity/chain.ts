@@ -34,6 +34,8 @@ export interface VerifiedIdentity extends Grant {
   /** Lower-case hex. */
   readonly serial: string;
   readonly leaf: Certificate;
+  /** Serial numbers of the path, the node's first, the root's last. */
+  readonly path: readonly string[];
 }
 
 /**
@@ -73,6 +75,7 @@ export function verifyChain(
     notAfterMs: Math.min(...path.map((certificate) => certificate.notAfterMs)),
     serial: leaf.serial,
     leaf,
+    path: path.map((certificate) => certificate.serial),
   });
 }
 

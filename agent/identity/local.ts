@@ -1,6 +1,6 @@
 // This node's own identity, from its files: private key, chain, roots. Owns their checks at start; what is wrong is
 // said with the file and the remedy. The private key never leaves this object but as a signature.
-import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
+import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import type { UnverifiedAnnouncement, VerifiedAnnouncement } from '../core/announcement';
 import type { Grant } from '../core/grant';
@@ -14,6 +14,7 @@ import { type Certificate, parseCertificate } from './certificate';
 import { type ChainReason, type VerifiedIdentity, verifyChain } from './chain';
 import { decodePem } from './pem';
 import { signAnnouncement, verifyRecord } from './record';
+import { type Revocations, readRevocations } from './revoked';
 
 /** Paths of PEM files, as in Config.identity. */
 export interface IdentityFiles {
@@ -21,17 +22,25 @@ export interface IdentityFiles {
   readonly key: string;
   readonly chain: string;
   readonly roots: string;
+  /** List of revocations (revoked.ts); it need not exist. */
+  readonly revoked: string;
 }
 
 export interface LocalIdentity {
   readonly node: NodeName;
   readonly trustDomain: string;
   readonly grant: Grant;
-  /** Earliest end in the chain, wall clock in milliseconds. */
+  /** Beginning of the node's certificate, wall clock in milliseconds. */
+  readonly notBeforeMs: number;
+  /** Earliest end in the chain. */
   readonly notAfterMs: number;
   /** Lower-case hex. */
   readonly serial: string;
   readonly roots: readonly Certificate[];
+  /** Of chain and key: another one means that what we sign is signed by another certificate. */
+  readonly fingerprint: string;
+  /** Of roots and revocations: another one means that records may be judged otherwise. */
+  readonly trustFingerprint: string;
   /** Value to publish under the node's name. */
   sign(announcement: UnverifiedAnnouncement): Promise<Uint8Array>;
   /** verifyRecord() against our roots and trust domain. */
@@ -43,6 +52,7 @@ export async function loadIdentity(files: IdentityFiles, nowMs = Date.now()): Pr
   const roots = await readCertificates(files.roots, 'trusted roots');
   const chain = await readCertificates(files.chain, 'certificate chain');
   const privateKey = await readPrivateKey(files.key);
+  const revoked = await readRevocations(files.revoked);
   const verified = verifyChain(
     chain.map((certificate) => certificate.der),
     roots,
@@ -64,14 +74,14 @@ export async function loadIdentity(files: IdentityFiles, nowMs = Date.now()): Pr
       'restore the key that belongs to the certificate, or issue a new pair: vxseal ca issue',
     );
   }
-  return localIdentity(identity, privateKey, chain, roots);
+  return localIdentity(identity, privateKey, chain, { roots, revoked });
 }
 
 function localIdentity(
   identity: VerifiedIdentity,
   privateKey: KeyObject,
   chain: readonly Certificate[],
-  roots: readonly Certificate[],
+  { roots, revoked }: { readonly roots: readonly Certificate[]; readonly revoked: Revocations },
 ): LocalIdentity {
   // The root is every verifier's own; sending it would only make records larger.
   const presented = chain.filter(
@@ -83,13 +93,23 @@ function localIdentity(
     node,
     trustDomain,
     grant: { node, trustDomain, vteps, prefixes },
+    notBeforeMs: identity.leaf.notBeforeMs,
     notAfterMs,
     serial,
     roots,
+    fingerprint: digestOf(presented.map((certificate) => certificate.fingerprint)),
+    trustFingerprint: digestOf([
+      ...roots.map((root) => root.fingerprint).sort(),
+      ...[...revoked.serials].sort(),
+      ...[...revoked.nodes].sort(),
+    ]),
     sign: (announcement) => signAnnouncement(announcement, signer),
-    verify: (record, nowMs) => verifyRecord(record, { roots, trustDomain, nowMs }),
+    verify: (record, nowMs) => verifyRecord(record, { roots, revoked, trustDomain, nowMs }),
   };
 }
+
+const digestOf = (parts: readonly string[]): string =>
+  createHash('sha256').update(parts.join()).digest('hex');
 
 /** Every certificate of a PEM file, parsed. Throws VxsealError 'identity'. */
 export async function readCertificates(path: string, what: string): Promise<Certificate[]> {

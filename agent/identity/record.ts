@@ -11,6 +11,7 @@ import { VxsealError } from '../errors';
 import type { BusRecord } from '../ports';
 import type { Certificate } from './certificate';
 import { MAX_INTERMEDIATES, type VerifiedIdentity, verifyChain } from './chain';
+import { NOTHING_REVOKED, type Revocations, revocationOf } from './revoked';
 
 /** `typ` of each kind: a signature for one kind is none for another. */
 export const RECORD_TYPES: Readonly<Record<RecordKind, string>> = {
@@ -27,6 +28,8 @@ export interface RecordSigner {
 export interface VerifyContext {
   readonly roots: readonly Certificate[];
   readonly trustDomain: string;
+  /** Default: none. */
+  readonly revoked?: Revocations;
   /** Wall clock. */
   readonly nowMs: number;
 }
@@ -76,6 +79,10 @@ export async function verifyRecord(
   if (record.key !== identity.value.node) {
     return refuse('key-mismatch', `certificate of ${identity.value.node} under another key`);
   }
+  // Behind the signature: that a name is revoked must not be said of who did not sign with it.
+  const { node, path } = identity.value;
+  const why = revocationOf(context.revoked ?? NOTHING_REVOKED, node, path);
+  if (why !== undefined) return refuse('revoked', why);
   const decoded = decodePayload(payload.value, kind);
   if (!decoded.ok) return decoded;
   const checked = checkClaims(decoded.value, identity.value, context.nowMs);

@@ -30,6 +30,8 @@ export interface AnnouncerParts {
   readonly bus: Pick<TopologyBus, 'publish'>;
   readonly clock: Clock;
   readonly log: Log;
+  /** Changes with the certificate that signs: what stands is then signed anew. */
+  readonly certificate: () => string;
   readonly generations: { next(nowMs: number, above?: number): Promise<number> };
   readonly sign: (announcement: UnverifiedAnnouncement) => Promise<Uint8Array>;
   readonly verify: (record: BusRecord, nowMs: number) => Promise<Result<VerifiedAnnouncement, RejectReason>>;
@@ -93,7 +95,7 @@ export class Announcer {
     this.#content = content;
     this.#scheduleTick();
     await this.#inTurn(async () => {
-      if (this.#content !== content || this.#published?.content === contentKey(content)) return;
+      if (this.#content !== content || this.#published?.content === this.#contentKey(content)) return;
       await this.#publish(content);
     });
   }
@@ -234,7 +236,7 @@ export class Announcer {
     });
     const before = this.#published;
     // Before it is on the bus: its echo may come before publish() returns.
-    this.#published = { value, content: contentKey(content), publishedMs, notAfterMs };
+    this.#published = { value, content: this.#contentKey(content), publishedMs, notAfterMs };
     this.#foreign = undefined;
     try {
       await bus.publish(NODES_TOPIC, node, value);
@@ -282,11 +284,11 @@ export class Announcer {
     this.#generation = await generations.next(nowMs, other.generation);
     this.#sequence = 0;
   }
-}
 
-/** Equal for contents that say the same. */
-function contentKey(content: AnnouncedContent): string {
-  const order = { bootId: '', generation: 0, sequence: 0, notBeforeMs: 0, notAfterMs: 0, agentVersion: '' };
-  const payload = encodePayload({ kind: 'node', node: '' as NodeName, ...order, ...content });
-  return Buffer.from(payload).toString('latin1');
+  /** Equal for contents that say the same, signed by the same certificate. */
+  #contentKey(content: AnnouncedContent): string {
+    const order = { bootId: '', generation: 0, sequence: 0, notBeforeMs: 0, notAfterMs: 0, agentVersion: '' };
+    const payload = encodePayload({ kind: 'node', node: this.parts.node, ...order, ...content });
+    return `${this.parts.certificate()} ${Buffer.from(payload).toString('latin1')}`;
+  }
 }

@@ -62,8 +62,12 @@ class PlainAnnouncer implements Announcer {
   }
 }
 
-async function believe(record: BusRecord): Promise<Result<VerifiedAnnouncement, string>> {
+async function believe(
+  record: BusRecord,
+  revoked: ReadonlySet<string>,
+): Promise<Result<VerifiedAnnouncement, string>> {
   if (record.value === undefined) return refuse('tombstone', 'value is null');
+  if (revoked.has(record.key)) return refuse('revoked', 'the node is revoked');
   try {
     const announcement = deserialize(record.value) as NodeAnnouncement;
     return accept({ announcement, certificateNotAfterMs: Number.MAX_SAFE_INTEGER, certificateSerial: '01' });
@@ -87,6 +91,8 @@ export class FakeNode {
   readonly pins: FakePins;
   readonly log = new QuietLog();
   readonly checkpoint = new MemoryCheckpoint();
+  /** Nodes whose records this one refuses. */
+  readonly revoked = new Set<string>();
   private readonly epochFile = new MemoryEpochFile();
   private highest: ReadonlyMap<NodeName, RecordOrder> = new Map();
   private generation = 0;
@@ -174,13 +180,13 @@ export class FakeNode {
         bus: this.bus,
         announcer: new PlainAnnouncer(this, this.bus, this.generation),
         watchOwn: () => {},
-        verify: believe,
+        verify: (record) => believe(record, this.revoked),
         remember: async (highest) => {
           this.highest = highest;
         },
         highest: this.highest,
-        identity: { vteps: [vtep], notAfterMs: Number.MAX_SAFE_INTEGER },
         cni: (pods) => new CniSource(pods, this.log),
+        identity: () => ({ grant: { vteps: [vtep] }, notBeforeMs: 0, notAfterMs: Number.MAX_SAFE_INTEGER }),
         checkpoint: this.checkpoint,
         epochFile: this.epochFile,
         randomSecret: () => {

@@ -74,6 +74,7 @@ test('every key can be given in each of the three ways, and says the same', () =
     'identity.key': { text: '/k', yaml: '/k' },
     'identity.chain': { text: '/c', yaml: '/c' },
     'identity.roots': { text: '/o', yaml: '/o' },
+    'identity.revoked': { text: '/revoked', yaml: '/revoked' },
     'bus.type': { text: 'kafka', yaml: 'kafka' },
     'bus.path': { text: '/bus', yaml: '/bus' },
     'kafka.brokers': { text: 'k1:9092, [FD00::1]:9093', yaml: ['k1:9092', '[fd00::1]:9093'] },

@@ -73,7 +73,11 @@ function bench(highest: ReadonlyMap<NodeName, RecordOrder> = new Map()) {
     return { topic: 'vxseal.nodes.v1', key: node, value };
   };
   const states = () => intake.nodes(own).map(({ node, state }) => `${node} ${state}`);
-  return { clock, log, bus, kept, seen, control, gates, intake, record, states };
+  /** From now on that record is refused. */
+  const refuseIt = ({ value }: BusRecord, reason: string): void => {
+    if (value !== undefined) verdicts.set(value, refuse(reason, 'because'));
+  };
+  return { clock, log, bus, kept, seen, control, gates, intake, record, refuseIt, verdicts, states };
 }
 
 test('1 in sync only once what stood on the bus is judged, not merely delivered; and it stays so', async () => {
@@ -216,4 +220,91 @@ test('9 a bus that flaps: the grace begins again with each return', async () => 
     await clock.advance(graceMs - 1);
     expect(states()).toEqual(['node2 live']);
   }
+});
+
+describe('roots or revocations change', () => {
+  const whys = (made: ReturnType<typeof bench>) =>
+    made.intake.nodes(own).map(({ node, state, why }) => `${node} ${state} ${why}`);
+
+  test.each([
+    ['10 a revocation', 'revoked'],
+    ['11 a root taken away', 'bad-chain'],
+  ])('%s takes the node down, with the reason, and brings it back', async (_, reason) => {
+    const made = bench();
+    const { intake, record, refuseIt, verdicts } = made;
+    const two = record('node2', 1);
+    intake.receive(two);
+    intake.receive(record('node3', 1));
+    await settle();
+    const good = verdicts.get(two.value ?? new Uint8Array(0));
+    refuseIt(two, reason);
+    expect(whys(made)).toEqual(['node2 live ', 'node3 live ']);
+    intake.judgeAnew();
+    await settle();
+    expect(whys(made)).toEqual([`node2 revoked ${reason}: because`, 'node3 live ']);
+    if (good !== undefined && two.value !== undefined) verdicts.set(two.value, good);
+    intake.judgeAnew();
+    await settle();
+    expect(whys(made)).toEqual(['node2 live ', 'node3 live ']);
+  });
+
+  test('12 a new certificate brings a revoked node back; its old record, seen again, does not take it down', async () => {
+    const made = bench();
+    const { intake, record, refuseIt } = made;
+    const old = record('node2', 1);
+    intake.receive(old);
+    await settle();
+    refuseIt(old, 'revoked');
+    intake.judgeAnew();
+    await settle();
+    intake.receive(record('node2', 2));
+    await settle();
+    expect(whys(made)).toEqual(['node2 live ']);
+    intake.receive(old);
+    await settle();
+    expect(whys(made)).toEqual(['node2 live ']);
+  });
+
+  test('13 a revoked node that was never believed is named; a forger under a good name harms nobody', async () => {
+    const made = bench();
+    const { intake, record, refuseIt } = made;
+    const revoked = record('node2', 1);
+    refuseIt(revoked, 'revoked');
+    intake.receive(revoked);
+    intake.receive(record('node3', 1));
+    await settle();
+    const forged = record('node3', 2);
+    refuseIt(forged, 'bad-chain');
+    intake.receive(forged);
+    await settle();
+    expect(whys(made)).toEqual(['node2 revoked revoked: because', 'node3 live ']);
+  });
+
+  test('14 a record under a root that comes later is believed then, and without being sent again', async () => {
+    const made = bench();
+    const { intake, record, refuseIt, verdicts } = made;
+    const two = record('node2', 1);
+    const good = verdicts.get(two.value ?? new Uint8Array(0));
+    refuseIt(two, 'bad-chain');
+    intake.receive(two);
+    await settle();
+    expect(whys(made)).toEqual([]);
+    if (good !== undefined && two.value !== undefined) verdicts.set(two.value, good);
+    intake.judgeAnew();
+    await settle();
+    expect(whys(made)).toEqual(['node2 live ']);
+  });
+
+  test('15 a flood of doubtful records is bounded, and judged once a change', async () => {
+    const { intake, seen, refuseIt, record } = bench();
+    const one = record('node2', 1);
+    refuseIt(one, 'bad-chain');
+    for (let i = 0; i < 5000; i++) intake.receive({ ...one, key: `x${i}` });
+    await settle(400);
+    seen.most = 0;
+    const before = intake.counts().refused[0]?.count ?? 0;
+    intake.judgeAnew();
+    await settle(400);
+    expect((intake.counts().refused[0]?.count ?? 0) - before).toBe(1024);
+  });
 });

@@ -96,3 +96,37 @@ test('5 the wall clock set by a minute, either way, neither makes nor delays a r
   expect(Object.keys(await traffic(made, ROTATE_MS))).toEqual(['delivered']);
   expect(epochOf(made.one)).toBeGreaterThan(before);
 });
+
+test('6 a renewed certificate: a new epoch, and nothing lost; twice in a row makes one more, not two at once', async () => {
+  const made = await started();
+  made.one.room.changed({ own: true, trust: false });
+  made.one.room.changed({ own: true, trust: false });
+  expect(Object.keys(await traffic(made, 30_000))).toEqual(['delivered']);
+  expect(epochOf(made.one)).toBe(2);
+  made.one.room.changed({ own: true, trust: true });
+  expect(Object.keys(await traffic(made, 30_000))).toEqual(['delivered']);
+  expect(epochOf(made.one)).toBe(3);
+  expect(made.two.room.status().peers[0]).toMatchObject({ state: 'up', rotating: false });
+});
+
+test('7 a revoked peer goes down with the reason, its traffic is dropped; let in again, it comes back under new keys', async () => {
+  const made = await started();
+  const { one, clock, fabric } = made;
+  one.revoked.add('node2');
+  one.room.changed({ own: false, trust: true });
+  await clock.advance(RECONCILE_MS);
+  expect(one.room.status().peers[0]).toMatchObject({
+    node: 'node2',
+    state: 'revoked',
+    why: 'revoked: the node is revoked',
+    remedy: expect.stringContaining('issue a certificate'),
+  });
+  expect([one.pins.tx.size, one.pins.rx.size, one.network.routeTable.size]).toEqual([0, 0, 0]);
+  expect(fabric.send('node1', 'node2', HOST_VNI)).toBe('no-peer');
+  expect(fabric.send('node2', 'node1', HOST_VNI)).toBe('unknown-spi');
+  one.revoked.clear();
+  one.room.changed({ own: false, trust: true });
+  await clock.advance(30_000);
+  expect(one.room.status().peers[0]).toMatchObject({ node: 'node2', state: 'up' });
+  expect(Object.keys(await traffic(made, 1000))).toEqual(['delivered']);
+});

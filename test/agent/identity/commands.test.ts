@@ -64,6 +64,7 @@ const files = (folder = 'node1'): IdentityFiles => ({
   key: at(folder, 'node.key'),
   chain: at(folder, 'node.crt'),
   roots: at(folder, 'roots.crt'),
+  revoked: at(folder, 'revoked'),
 });
 
 const modeOf = async (path: string): Promise<number> => (await stat(path)).mode & 0o777;

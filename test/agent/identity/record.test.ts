@@ -4,6 +4,7 @@ import type { IpAddress, NodeName, Prefix, Vni } from '../../../agent/core/ids';
 import { encodePayload, MAX_RECORD_BYTES } from '../../../agent/core/payload';
 import { REJECT_REASONS } from '../../../agent/core/verify';
 import { RECORD_TYPES, signAnnouncement, verifyRecord } from '../../../agent/identity/record';
+import { parseRevocations } from '../../../agent/identity/revoked';
 import { DAY_MS, leafExtensions, makeCa, makeLeaf, NOW_MS, newPair, parsed, TRUST_DOMAIN } from './forge';
 
 const LONG = { notBeforeMs: NOW_MS - 9 * DAY_MS, notAfterMs: NOW_MS + 9 * DAY_MS };
@@ -256,4 +257,38 @@ test('jose itself reads what we sign', async () => {
   expect(opened.protectedHeader).toEqual(header);
   const again = await new CompactSign(opened.payload).setProtectedHeader(header).sign(leaf.pair.privateKey);
   expect(await judge(Buffer.from(again))).toBe('accepted');
+});
+
+describe('revoked', () => {
+  const under = async (text: string, value?: Uint8Array): Promise<string> =>
+    judge(value ?? (await signAnnouncement(record, signer)), 'node1', NODES_TOPIC, {
+      ...context,
+      revoked: parseRevocations(text, 'revoked'),
+    } as typeof context);
+
+  test.each([
+    ['1 nothing', '', 'accepted'],
+    ['2 its certificate', 'serial 4142', 'revoked'],
+    ['3 its certificate, as openssl prints it', 'serial 41:42', 'revoked'],
+    ['4 the node', 'node node1', 'revoked'],
+    ['5 another node', 'node node2', 'accepted'],
+    ['6 another certificate', 'serial 4143', 'accepted'],
+  ])('%s', async (_, text, outcome) => {
+    expect(await under(text)).toBe(outcome);
+  });
+
+  test('7 a CA above it', async () => {
+    const odd = makeCa('odd', root, { ...LONG, serial: Uint8Array.of(0x77) });
+    const below = makeLeaf(odd);
+    const value = await signAnnouncement(record, {
+      privateKey: below.pair.privateKey,
+      chain: [below.der, odd.der],
+    });
+    expect(await under('serial 77', value)).toBe('revoked');
+    expect(await under('serial 78', value)).toBe('accepted');
+  });
+
+  test('8 said only of who signed: a forger with the certificate of a revoked node is a forger', async () => {
+    expect(await under('node node1', await jws(header, payload, newPair().privateKey))).toBe('bad-signature');
+  });
 });

@@ -51,6 +51,7 @@ class World {
   /** Every value ever written, in order. */
   readonly history: BusRecord[] = [];
   readonly made: { announcer: Announcer; bus: FakeBus }[] = [];
+  certificate = 'first';
   private lastGeneration = 0;
 
   constructor() {
@@ -73,6 +74,7 @@ class World {
           return this.lastGeneration;
         },
       },
+      certificate: () => this.certificate,
       sign,
       verify,
     });
@@ -107,6 +109,17 @@ describe('announcer', () => {
       await bus.stop();
     }
     expect(world.clock.pending).toBe(0);
+  });
+
+  test('what stands is signed anew with another certificate, also when it says the same', async () => {
+    const { announcer } = await world.announcer('a');
+    const same = content();
+    await announcer.announce(same);
+    await announcer.announce(same);
+    expect(world.history).toHaveLength(1);
+    world.certificate = 'second';
+    await announcer.announce(same);
+    expect(world.history).toHaveLength(2);
   });
 
   test('publishes at once, with generation, sequence and lease', async () => {
