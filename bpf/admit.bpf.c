@@ -12,7 +12,9 @@ static __always_inline int admit_frame(struct __sk_buff *skb)
 
 	if (!cfg)
 		return -DROP_NOT_CONFIGURED;
-	if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
+	/* The helper wants to be told the family. */
+	if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0) ||
+	    !bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6))
 		return -DROP_FORGED_VXLAN;
 	if (skb->tc_index != stamp_opened(cfg))
 		return -DROP_NO_COOKIE;

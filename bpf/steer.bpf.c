@@ -4,6 +4,7 @@
  * longest prefix of (VNI, destination) and hands the frame to the VXLAN device. What is not the overlay's goes on
  * to the host stack as the primary CNI made it.
  */
+#include "layer4.h"
 #include "tunnel.h"
 
 static __always_inline int is_own_source(struct __sk_buff *skb, __u32 vni, const struct ip_info *ip)
@@ -14,6 +15,17 @@ static __always_inline int is_own_source(struct __sk_buff *skb, __u32 vni, const
 	__builtin_memcpy(key.addr, ip->src, 16);
 	endpoint = bpf_map_lookup_elem(&endpoints, &key);
 	return endpoint && endpoint->ifindex == skb->ifindex;
+}
+
+/* A host that believed a pod's router advertisement would send it other traffic; no pod has a reason for one. */
+static __always_inline int plays_router(struct __sk_buff *skb, const struct layer4 *l4)
+{
+	__u8 type = 0;
+
+	if (l4->protocol != IPPROTO_ICMPV6 || l4->later)
+		return 0;
+	bpf_skb_load_bytes(skb, l4->offset, &type, 1);
+	return type == ND_ROUTER_ADVERTISEMENT || type == ND_REDIRECT;
 }
 
 /* The frame does not fit the tunnel: hand it to the host stack, whose route through the VXLAN device answers with
@@ -27,6 +39,7 @@ static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 {
 	struct config *cfg = get_config();
 	struct overlay_value *to;
+	struct layer4 l4 = {};
 	struct ip_info ip = {};
 	__u32 ifindex = skb->ifindex, length = 0, vni;
 	struct pod_value *pod;
@@ -42,6 +55,11 @@ static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 		return PASS; /* ARP and the like stay on this link */
 	if (err)
 		return err;
+	err = find_layer4(skb, &ip, &l4);
+	if (err)
+		return err;
+	if (plays_router(skb, &l4))
+		return -DROP_ROUTER;
 	to = find_owner(vni, ip.dst);
 	if (!is_own_source(skb, vni, &ip))
 		return is_remote(to) || find_owner(vni, ip.src) ? -DROP_SPOOFED_SOURCE : PASS;

@@ -264,6 +264,8 @@ export const DROP_REASONS = [
   'policy',
   'multicast',
   'internal',
+  'router',
+  'tenant',
 ] as const;
 
 export const ENUMS = {

@@ -192,7 +192,7 @@ export class Reconciler {
       timing: this.settings.timing,
       secrets: this.secrets,
     });
-    const mtus = overlayMtus(config, underlay.devices);
+    const mtus = overlayMtus(config, underlay.devices, peers);
     this.checkMtu(mtus.vxlanMtuBytes, mtus.underlayMtuBytes);
     const wanted = desired({
       config,

@@ -149,13 +149,18 @@ function vnisOf(hostVni: Vni, groups: readonly PrefixesOfVni[]): Vni[] {
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** Smallest of the underlay's MTUs, and what it leaves inside. IPv6 on one side costs everybody 20 bytes. */
+/**
+ * Smallest of the underlay's MTUs, and what it leaves inside. IPv6 costs 20 bytes, and one node with an IPv6 VTEP
+ * costs them all its peers: its pods cannot take in more, and nothing would tell a sender that is reached over IPv4.
+ */
 export function overlayMtus(
   config: OverlayConfig,
   underlay: readonly LinkFacts[],
+  peers: readonly Pick<Peer, 'vteps'>[],
 ): { readonly underlayMtuBytes: number; readonly vxlanMtuBytes: number } {
   const underlayMtuBytes = Math.min(...underlay.map((link) => link.mtuBytes), MAX_UNDERLAY_MTU_BYTES);
-  const family = config.vteps.some((vtep) => addressFamily(vtep) === 6) ? 6 : 4;
+  const vteps = [config, ...peers].flatMap((node) => node.vteps);
+  const family = vteps.some((vtep) => addressFamily(vtep) === 6) ? 6 : 4;
   const carried = innerMtuBytes(underlayMtuBytes, family);
   const vxlanMtuBytes = config.mtuBytes === 0 ? carried : Math.min(config.mtuBytes, carried);
   return { underlayMtuBytes, vxlanMtuBytes };
@@ -234,7 +239,7 @@ export function desired(input: DesiredInput): DesiredState {
   const { config, links, underlay, peers, rotation, pods } = input;
   const devices = links.filter((link) => underlay.includes(link.name));
   if (devices.length === 0) throw new RangeError(`no underlay device of ${underlay.join(', ')} is there`);
-  const { underlayMtuBytes, vxlanMtuBytes } = overlayMtus(config, devices);
+  const { underlayMtuBytes, vxlanMtuBytes } = overlayMtus(config, devices, peers);
   const mac = nodeMac(config.node);
   return {
     settings: {

@@ -4,6 +4,7 @@ import { FlagsNew, rt } from 'netlink';
 import type { RouteEntry, VxlanSpec } from '../core/state';
 import { KernelError } from '../errors';
 import type { AddressInfo, LinkInfo, Netlink } from '../ports';
+import { acceptsAdvertisements, refuseAdvertisements } from './advertisements';
 import { attempt, isErrno } from './fault';
 import {
   type LinkChange,
@@ -78,6 +79,7 @@ class NamespaceNetlink implements Netlink {
     for (const change of vxlanChange(found.link, found.detail, spec)) await this.change(op, change);
     this.switchOffloads(spec.name);
     this.loosenReversePath(spec.name);
+    this.refuseAdvertisements(spec.name);
     await this.addDummyAddress(spec.name, found.link.ifindex);
     const done = await this.find(spec.name);
     if (done === undefined)
@@ -186,6 +188,14 @@ class NamespaceNetlink implements Netlink {
     );
   }
 
+  private refuseAdvertisements(device: string): void {
+    attempt(`set accept_ra of ${device} to 0`, () =>
+      this.here(() => {
+        if (acceptsAdvertisements(device)) refuseAdvertisements(device);
+      }),
+    );
+  }
+
   private async addDummyAddress(device: string, ifindex: number): Promise<void> {
     const op = `add address ${DUMMY_ADDRESS} to ${device}`;
     await succeedOn(['EEXIST'], () =>
@@ -202,7 +212,10 @@ class NamespaceNetlink implements Netlink {
       settingsDrifted(link, detail) ||
       !addresses.some(({ ifindex, address }) => ifindex === link.ifindex && address === DUMMY_ADDRESS) ||
       this.here(
-        () => isStrict(link.name) || OFFLOADS.some((feature) => this.native.getOffload(link.name, feature)),
+        () =>
+          isStrict(link.name) ||
+          acceptsAdvertisements(link.name) ||
+          OFFLOADS.some((feature) => this.native.getOffload(link.name, feature)),
       );
     return { ...link, vxlan: { ...link.vxlan, drifted } };
   }

@@ -43,6 +43,18 @@ beforeEach(() => world.drops());
 
 const clear = (from: string, to: string): Buffer => ethernet(packet(from, to, udp(1, 2, Buffer.from('x'))));
 
+const icmp6 = (from: string, to: string, type: number): Buffer =>
+  ethernet(packet(from, to, Buffer.concat([Buffer.from([type]), Buffer.alloc(23)]), { protocol: 58 }));
+
+/** ICMPv6 behind so many hop-by-hop options headers. */
+function hidden(type: number, headers: number): Buffer {
+  const chain = Array.from({ length: headers }, (_, i) =>
+    Buffer.from([i + 1 < headers ? 0 : 58, 0, 1, 4, 0, 0, 0, 0]),
+  );
+  const payload = Buffer.concat([...chain, Buffer.from([type]), Buffer.alloc(23)]);
+  return ethernet(packet('fe80::2', 'ff02::1', payload, { protocol: 0 }));
+}
+
 type Case = [name: string, frame: Buffer, verdict: number, drops: string[]];
 
 describe('steer, on what a pod sends', () => {
@@ -64,6 +76,13 @@ describe('steer, on what a pod sends', () => {
     ['from a remote pod’s address, to the world', clear(REMOTE, WORLD), DROPPED, ['egress:spoofed_source']],
     ['from a stranger’s address, to a remote pod', clear(WORLD, REMOTE), DROPPED, ['egress:spoofed_source']],
     ['from a stranger’s address, to the world', clear(WORLD, '203.0.113.1'), PASS, []],
+    ['a router advertisement', icmp6('fe80::2', 'ff02::1', 134), DROPPED, ['egress:router']],
+    ['one behind a hop-by-hop header', hidden(134, 1), DROPPED, ['egress:router']],
+    ['one behind six headers', hidden(134, 6), DROPPED, ['egress:router']],
+    ['something behind seven headers', hidden(134, 7), DROPPED, ['egress:malformed']],
+    ['a redirect', icmp6('fe80::2', POD6, 137), DROPPED, ['egress:router']],
+    ['a router solicitation', icmp6('fe80::2', 'ff02::2', 133), PASS, []],
+    ['a neighbour solicitation', icmp6('fe80::2', 'ff02::1:ff00:1', 135), PASS, []],
     ['ARP', ethernet(Buffer.alloc(46), 0x0806), PASS, []],
     ['a probe', ethernet(Buffer.alloc(60), 0x88b5), PASS, []],
     [

@@ -7,7 +7,7 @@ import { stringify } from 'yaml';
 import { waitUp } from './api';
 import { inNetns, type Outcome, run, start, tryRun, until } from './command';
 import {
-  CLUSTER_PREFIX,
+  CLUSTER_PREFIXES,
   ESP_PORT,
   type LabLayout,
   type NodeLayout,
@@ -35,12 +35,16 @@ export function issueIdentities(lab: LabLayout): void {
   const ca = (...args: string[]): string => run([process.execPath, cli(), 'ca', ...args]);
   ca('init', '--dir', lab.caDir, '--trust-domain', TRUST_DOMAIN);
   for (const node of lab.nodes) {
-    const grant = ['--vtep', node.vtep4, '--prefix', node.prefix];
+    const grant = [
+      ...node.vteps.flatMap((vtep) => ['--vtep', vtep]),
+      ...node.prefixes.flatMap((prefix) => ['--prefix', prefix]),
+    ];
     ca('issue', '--dir', lab.caDir, '--node', node.name, ...grant, '--out', node.identityDir);
   }
 }
 
 export function writeConfig(lab: LabLayout, node: NodeLayout): void {
+  const cluster = lab.shape.overlay.map((family) => CLUSTER_PREFIXES[family]);
   const config = {
     nodeName: node.name,
     runDir: node.runDir,
@@ -57,8 +61,8 @@ export function writeConfig(lab: LabLayout, node: NodeLayout): void {
     overlay: {
       vni: VNI,
       port: VXLAN_PORT,
-      prefixes: [{ vni: VNI, prefixes: [node.prefix] }],
-      protectedPrefixes: [{ vni: VNI, prefixes: [CLUSTER_PREFIX] }],
+      prefixes: [{ vni: VNI, prefixes: node.prefixes }],
+      protectedPrefixes: [{ vni: VNI, prefixes: cluster }],
     },
     probes: { intervalMs: 1000 },
   };

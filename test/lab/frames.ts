@@ -6,10 +6,27 @@ export interface Ends {
 }
 
 const ETHERTYPE_IPV4 = 0x0800;
+const ETHERTYPE_IPV6 = 0x86dd;
 const UDP = 17;
 
 export const macBytes = (mac: string): Buffer => Buffer.from(mac.replaceAll(':', ''), 'hex');
-const ipBytes = (address: string): Buffer => Buffer.from(address.split('.').map(Number));
+
+/** 4 or 16 bytes; of IPv6 without an embedded IPv4 address. */
+export function ipBytes(address: string): Buffer {
+  if (!address.includes(':')) return Buffer.from(address.split('.').map(Number));
+  const [head = '', tail] = address.split('::');
+  const words = (part: string): number[] =>
+    part === '' ? [] : part.split(':').map((word) => Number.parseInt(word, 16));
+  const [left, right] = [words(head), words(tail ?? '')];
+  const bytes = Buffer.alloc(16);
+  left.forEach((word, index) => {
+    bytes.writeUInt16BE(word, 2 * index);
+  });
+  right.forEach((word, index) => {
+    bytes.writeUInt16BE(word, 16 - 2 * (right.length - index));
+  });
+  return bytes;
+}
 
 /** RFC 1071. */
 function checksum(bytes: Buffer): number {
@@ -22,7 +39,7 @@ function checksum(bytes: Buffer): number {
 /** @param source, destination MAC addresses. */
 export function ethernet(source: string, destination: string, payload: Buffer): Buffer {
   const header = Buffer.concat([macBytes(destination), macBytes(source), Buffer.alloc(2)]);
-  header.writeUInt16BE(ETHERTYPE_IPV4, 12);
+  header.writeUInt16BE((payload[0] ?? 0) >> 4 === 6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4, 12);
   return Buffer.concat([header, payload]);
 }
 
@@ -39,19 +56,34 @@ export function ipv4({ from, to }: Ends, payload: Buffer, protocol = UDP): Buffe
   return Buffer.concat([header, payload]);
 }
 
+/** RFC 8200 §3. */
+export function ipv6({ from, to }: Ends, payload: Buffer, protocol = UDP): Buffer {
+  const header = Buffer.alloc(40);
+  header[0] = 0x60;
+  header.writeUInt16BE(payload.length, 4);
+  header[6] = protocol;
+  header[7] = 64;
+  ipBytes(from).copy(header, 8);
+  ipBytes(to).copy(header, 24);
+  return Buffer.concat([header, payload]);
+}
+
+/** A packet of the family of its ends. */
+export const ipPacket = (ends: Ends, payload: Buffer, protocol = UDP): Buffer =>
+  (ends.from.includes(':') ? ipv6 : ipv4)(ends, payload, protocol);
+
 export function udp(ends: Ends, sourcePort: number, destinationPort: number, payload: Buffer): Buffer {
   const header = Buffer.alloc(8);
   header.writeUInt16BE(sourcePort, 0);
   header.writeUInt16BE(destinationPort, 2);
   header.writeUInt16BE(8 + payload.length, 4);
-  const pseudo = Buffer.alloc(12);
-  ipBytes(ends.from).copy(pseudo, 0);
-  ipBytes(ends.to).copy(pseudo, 4);
-  pseudo[9] = UDP;
-  pseudo.writeUInt16BE(8 + payload.length, 10);
+  // The sum does not care where in its words length and protocol stand (RFC 768, RFC 8200 §8.1).
+  const tail = Buffer.from([0, UDP, 0, 0]);
+  tail.writeUInt16BE(8 + payload.length, 2);
+  const pseudo = Buffer.concat([ipBytes(ends.from), ipBytes(ends.to), tail]);
   // RFC 768: a sum of zero is sent as all ones.
   header.writeUInt16BE(checksum(Buffer.concat([pseudo, header, payload])) || 0xffff, 6);
-  return ipv4(ends, Buffer.concat([header, payload]));
+  return ipPacket(ends, Buffer.concat([header, payload]));
 }
 
 /** RFC 7348 §5: flag I and the VNI. */

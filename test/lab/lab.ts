@@ -10,7 +10,7 @@ import {
   waitAnswering,
   writeConfig,
 } from './agents';
-import { LABS_DIR, type LabLayout, labLayout } from './layout';
+import { LABS_DIR, type LabLayout, type LabShape, labLayout, PLAIN_SHAPE } from './layout';
 import { labExists } from './teardown';
 import { buildTopology } from './topology';
 
@@ -19,6 +19,7 @@ export type Progress = (message: string) => void;
 interface Saved {
   readonly nodes: number;
   readonly pods: number;
+  readonly shape: LabShape;
 }
 
 const savedFile = (name: string): string => join(LABS_DIR, name, 'lab.json');
@@ -40,14 +41,19 @@ function claim(name: string, saved: Saved): void {
 export function openLab(name: string): LabLayout {
   if (!existsSync(savedFile(name)))
     throw new Error(`there is no lab ${name}. Make it with: scripts/lab up --name ${name}`);
-  const { nodes, pods } = JSON.parse(readFileSync(savedFile(name), 'utf8')) as Saved;
-  return labLayout(name, nodes, pods);
+  const { nodes, pods, shape } = JSON.parse(readFileSync(savedFile(name), 'utf8')) as Saved;
+  return labLayout(name, nodes, pods, shape);
 }
 
 /** Takes the name, then builds machines without agents. Throws, and leaves what it made, on failure. */
-export function buildMachines(name: string, nodes: number, pods: number): LabLayout {
-  claim(name, { nodes, pods });
-  const lab = labLayout(name, nodes, pods);
+export function buildMachines(
+  name: string,
+  nodes: number,
+  pods: number,
+  shape: LabShape = PLAIN_SHAPE,
+): LabLayout {
+  claim(name, { nodes, pods, shape });
+  const lab = labLayout(name, nodes, pods, shape);
   buildTopology(lab);
   return lab;
 }
@@ -58,8 +64,9 @@ export async function bringUp(
   nodes: number,
   pods: number,
   progress: Progress,
+  shape: LabShape = PLAIN_SHAPE,
 ): Promise<LabLayout> {
-  const lab = buildMachines(name, nodes, pods);
+  const lab = buildMachines(name, nodes, pods, shape);
   progress(`${nodes} nodes on one wire, ${pods} pod${pods === 1 ? '' : 's'} each`);
   issueIdentities(lab);
   progress('certificate authority and node certificates');

@@ -2,6 +2,8 @@
 // so that `down` and the proofs agree with `up` without asking a running lab.
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { AddressFamily } from '../../agent/core/bytes';
+import { innerMtuBytes } from '../../agent/core/mtu';
 
 export const LABS_DIR = '/run/vxseal-lab';
 export const NETNS_DIR = '/run/netns';
@@ -10,16 +12,36 @@ export const VNI = 100;
 /** The overlay's own VXLAN port: inside the ciphertext, and what a forger of clear VXLAN would try. */
 export const VXLAN_PORT = 14789;
 export const ESP_PORT = 4500;
-export const CLUSTER_PREFIX = '10.244.0.0/16';
+export const CLUSTER_PREFIXES: Readonly<Record<AddressFamily, string>> = {
+  4: '10.244.0.0/16',
+  6: 'fd00:10:244::/48',
+};
 export const UNDERLAY_MTU_BYTES = 1500;
-/** Inner IP packet at a 1500-byte IPv4 underlay: docs/wire-format.md. */
-export const OVERLAY_MTU_BYTES = 1408;
+
+/** What a lab is made of beside its number of machines. */
+export interface LabShape {
+  /** Families of the pods' addresses. */
+  readonly overlay: readonly AddressFamily[];
+  /** Families of the nodes' VTEPs. */
+  readonly underlay: readonly AddressFamily[];
+  /** The last node has an IPv6 VTEP only, whatever the others have. */
+  readonly mixed: boolean;
+  /** Tenant 1 is in the host's VNI; pods of every further one are in a VNI of their own, at the same addresses. */
+  readonly tenants: number;
+}
+
+export const PLAIN_SHAPE: LabShape = { overlay: [4], underlay: [4], mixed: false, tenants: 1 };
 
 export interface PodLayout {
   readonly name: string;
   readonly netns: string;
   readonly node: number;
+  readonly vni: number;
+  /** From 1. */
+  readonly tenant: number;
+  /** Of the family the layout is seen in. */
   readonly address: string;
+  readonly addresses: readonly string[];
   readonly mac: string;
   /** Host-side device, in the node's namespace. */
   readonly hostDevice: string;
@@ -31,10 +53,17 @@ export interface NodeLayout {
   readonly netns: string;
   readonly vtep4: string;
   readonly vtep6: string;
+  /** Outer addresses that its certificate grants. */
+  readonly vteps: readonly string[];
+  /** The one of them under which peers of the first family send. */
+  readonly vtep: string;
+  /** Its address of the family the layout is seen in; inside the overlay for pods only if it is a VTEP. */
+  readonly address: string;
   readonly mac: string;
-  readonly prefix: string;
+  readonly prefixes: readonly string[];
   /** Address of the host side of each pod's veth. */
   readonly gateway: string;
+  readonly gateways: readonly string[];
   readonly dir: string;
   readonly runDir: string;
   readonly stateDir: string;
@@ -57,6 +86,11 @@ export interface LabLayout {
   readonly busDir: string;
   readonly caDir: string;
   readonly captureDir: string;
+  readonly shape: LabShape;
+  /** Family of `address` and `gateway`: one view of a lab of two families. */
+  readonly family: AddressFamily;
+  /** Largest inner IP packet. */
+  readonly overlayMtuBytes: number;
   readonly nodes: readonly NodeLayout[];
 }
 
@@ -64,27 +98,62 @@ export interface LabLayout {
 const macOf = (role: number, node: number, pod: number): string =>
   [0x02, 0x1a, 0xb0, role, node, pod].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
 
-const podLayout = (lab: string, node: number, pod: number): PodLayout => ({
-  name: `pod${node}-${pod}`,
-  netns: `${lab}-pod${node}-${pod}`,
-  node,
-  address: `10.244.${node}.${pod + 1}`,
-  mac: macOf(2, node, pod),
-  hostDevice: `pod${node}-${pod}`,
-});
+const PREFIXES: Readonly<
+  Record<AddressFamily, (node: number) => { prefix: string; host: (n: number) => string }>
+> = {
+  4: (node) => ({ prefix: `10.244.${node}.0/24`, host: (n) => `10.244.${node}.${n}` }),
+  6: (node) => {
+    const net = `fd00:10:244:${node.toString(16)}`;
+    return { prefix: `${net}::/64`, host: (n) => `${net}::${n.toString(16)}` };
+  },
+};
 
-function nodeLayout(lab: string, index: number, podCount: number): NodeLayout {
+function podLayout(view: View, node: number, pod: number, tenant: number): PodLayout {
+  const { lab, shape, family } = view;
+  const name = tenant === 1 ? `pod${node}-${pod}` : `pod${node}-${pod}.t${tenant}`;
+  const at = (each: AddressFamily): string => PREFIXES[each](node).host(pod + 1);
+  return {
+    name,
+    netns: `${lab}-${name}`,
+    node,
+    vni: VNI + tenant - 1,
+    tenant,
+    address: at(family),
+    addresses: shape.overlay.map(at),
+    mac: macOf(1 + tenant, node, pod),
+    hostDevice: name,
+  };
+}
+
+interface View {
+  readonly lab: string;
+  readonly shape: LabShape;
+  readonly family: AddressFamily;
+}
+
+function nodeLayout(view: View, index: number, counts: { nodes: number; pods: number }): NodeLayout {
+  const { lab, shape, family } = view;
   const dir = join(LABS_DIR, lab, `node${index}`);
   const runDir = join(dir, 'run');
+  const outer: Readonly<Record<AddressFamily, string>> = {
+    4: `192.0.2.${index}`,
+    6: `fd00:c0de::${index.toString(16)}`,
+  };
+  const underlay = shape.mixed && index === counts.nodes ? ([6] as const) : shape.underlay;
+  const tenants = Array.from({ length: shape.tenants }, (_, tenant) => tenant + 1);
   return {
     name: `node${index}`,
     index,
     netns: `${lab}-node${index}`,
-    vtep4: `192.0.2.${index}`,
-    vtep6: `fd00:c0de::${index.toString(16)}`,
+    vtep4: outer[4],
+    vtep6: outer[6],
+    vteps: underlay.map((each) => outer[each]),
+    vtep: outer[underlay[0] ?? 4],
+    address: outer[family],
     mac: macOf(1, index, 0),
-    prefix: `10.244.${index}.0/24`,
-    gateway: `10.244.${index}.1`,
+    prefixes: shape.overlay.map((each) => PREFIXES[each](index).prefix),
+    gateway: PREFIXES[family](index).host(1),
+    gateways: shape.overlay.map((each) => PREFIXES[each](index).host(1)),
     dir,
     runDir,
     stateDir: join(dir, 'state'),
@@ -94,13 +163,22 @@ function nodeLayout(lab: string, index: number, podCount: number): NodeLayout {
     socket: join(runDir, 'agent.sock'),
     logFile: join(dir, 'agent.log'),
     pidFile: join(dir, 'agent.pid'),
-    pods: Array.from({ length: podCount }, (_, pod) => podLayout(lab, index, pod + 1)),
+    pods: tenants.flatMap((tenant) =>
+      Array.from({ length: counts.pods }, (_, pod) => podLayout(view, index, pod + 1, tenant)),
+    ),
   };
 }
 
-/** @param nodes 1 to 200. @param pods on each node, 1 to 200. */
-export function labLayout(name: string, nodes: number, pods: number): LabLayout {
+/** @param nodes 1 to 200. @param pods on each node and for each tenant, 1 to 200. */
+export function labLayout(
+  name: string,
+  nodes: number,
+  pods: number,
+  shape: LabShape = PLAIN_SHAPE,
+  family: AddressFamily = shape.overlay[0] ?? 4,
+): LabLayout {
   const dir = join(LABS_DIR, name);
+  const view = { lab: name, shape, family };
   return {
     name,
     dir,
@@ -110,13 +188,25 @@ export function labLayout(name: string, nodes: number, pods: number): LabLayout 
     busDir: join(dir, 'bus'),
     caDir: join(dir, 'ca'),
     captureDir: join(dir, 'capture'),
-    nodes: Array.from({ length: nodes }, (_, node) => nodeLayout(name, node + 1, pods)),
+    shape,
+    family,
+    overlayMtuBytes: innerMtuBytes(UNDERLAY_MTU_BYTES, shape.mixed || shape.underlay.includes(6) ? 6 : 4),
+    nodes: Array.from({ length: nodes }, (_, node) => nodeLayout(view, node + 1, { nodes, pods })),
   };
+}
+
+/** The same lab with `address` and `gateway` of that family. */
+export function seenIn(lab: LabLayout, family: AddressFamily): LabLayout {
+  const { name, nodes, shape } = lab;
+  return labLayout(name, nodes.length, (nodes[0]?.pods.length ?? 0) / shape.tenants, shape, family);
 }
 
 /** True for a namespace that a lab of this name may have made. */
 export function isLabNetns(lab: string, netns: string): boolean {
-  return netns.startsWith(`${lab}-`) && /^(wire|guest|node\d+|pod\d+-\d+)$/.test(netns.slice(lab.length + 1));
+  return (
+    netns.startsWith(`${lab}-`) &&
+    /^(wire|guest|node\d+|pod\d+-\d+(\.t\d+)?)$/.test(netns.slice(lab.length + 1))
+  );
 }
 
 /** The folder of package.json: the same from the sources and from build/. */

@@ -5,9 +5,9 @@ import { agentProcess, endAgent, logTail, startAgent, vxsealArgv, waitAnswering 
 import { inNetns, tryRun } from './command';
 import { Context, type Proof, type ProofOf, prove } from './context';
 import { bringUp, openLab } from './lab';
-import { type LabLayout, labLayout, type NodeLayout } from './layout';
+import { type LabLayout, type LabShape, labLayout, type NodeLayout, seenIn } from './layout';
 import { type AgentAction, parseCommand, USAGE, UsageError } from './options';
-import { ALL_PROOFS, QUICK_PROOFS } from './proofs/all';
+import { ALL_PROOFS, FAMILY_PROOFS, QUICK_PROOFS } from './proofs/all';
 import { labExists, teardown } from './teardown';
 
 const startedMs = performance.now();
@@ -52,16 +52,24 @@ function tearDownOnSignal(name: string): void {
   }
 }
 
-async function up(name: string, nodes: number, pods: number, once: boolean): Promise<number> {
+interface Plan {
+  readonly name: string;
+  readonly nodes: number;
+  readonly pods: number;
+  readonly shape: LabShape;
+  readonly once: boolean;
+}
+
+async function up({ name, nodes, pods, shape, once }: Plan): Promise<number> {
   // Before anything is made: an existing lab must survive the refusal.
   if (labExists(name))
     throw new Error(`lab ${name} exists already. Remove it with: scripts/lab down --name ${name}`);
   tearDownOnSignal(name);
   let lab: LabLayout;
   try {
-    lab = await bringUp(name, nodes, pods, say);
+    lab = await bringUp(name, nodes, pods, say, shape);
   } catch (error) {
-    for (const node of labLayout(name, nodes, pods).nodes) {
+    for (const node of labLayout(name, nodes, pods, shape).nodes) {
       console.error(`--- ${node.name}, end of the agent's log\n${logTail(node)}`);
     }
     teardown(name);
@@ -70,10 +78,18 @@ async function up(name: string, nodes: number, pods: number, once: boolean): Pro
   try {
     const quick = nodes >= 2 ? QUICK_PROOFS : [];
     const proofs = once ? ALL_PROOFS : quick;
-    const failed = await runProofs(lab, proofs);
+    let failed = 0;
+    let tried = 0;
+    for (const family of shape.overlay) {
+      if (shape.overlay.length > 1) say(`pods by their IPv${family} addresses:`);
+      const again =
+        family === shape.overlay[0] ? proofs : proofs.filter((proof) => FAMILY_PROOFS.includes(proof));
+      tried += again.length;
+      failed += await runProofs(seenIn(lab, family), again);
+    }
     const [first] = lab.nodes;
     if (first !== undefined) showStatus(first);
-    console.log(`${proofs.length - failed} of ${proofs.length} proofs held`);
+    console.log(`${tried - failed} of ${tried} proofs held`);
     if (!once && first !== undefined) {
       console.log(`The lab is running. Socket of node1: ${first.socket}`);
       console.log(
@@ -111,7 +127,7 @@ function findNetns(lab: LabLayout, target: string): string {
 
 function addresses(lab: LabLayout, target: string): string[] {
   const pod = lab.nodes.flatMap((node) => node.pods).find((candidate) => candidate.name === target);
-  if (pod !== undefined) return [pod.address];
+  if (pod !== undefined) return [...pod.addresses];
   const node = findNode(lab, target);
   return [node.vtep4, node.vtep6];
 }
@@ -135,7 +151,7 @@ async function agent(node: NodeLayout, action: AgentAction): Promise<number> {
 async function main(argv: readonly string[]): Promise<number> {
   const command = parseCommand(argv);
   if (process.getuid?.() !== 0) throw new Error('the lab makes network namespaces: run it as root (sudo)');
-  if (command.verb === 'up') return await up(command.name, command.nodes, command.pods, command.once);
+  if (command.verb === 'up') return await up(command);
   if (command.verb === 'down') {
     say(teardown(command.name) ? `lab ${command.name} removed` : `there is no lab ${command.name}`);
     return 0;

@@ -1,16 +1,20 @@
 // Command lines of scripts/lab: each form of the stable interface, and each way to get it wrong.
+import { PLAIN_SHAPE } from './layout';
 import { parseCommand, UsageError } from './options';
 
 const parse = (line: string) => parseCommand(line.split(' ').filter((word) => word !== ''));
 
 test.each([
-  ['', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, once: false }],
-  ['up', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, once: false }],
-  ['--once', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, once: true }],
-  ['up --name a --nodes 5 --pods 2', { verb: 'up', name: 'a', nodes: 5, pods: 2, once: false }],
+  ['', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, shape: PLAIN_SHAPE, once: false }],
+  ['up', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, shape: PLAIN_SHAPE, once: false }],
+  ['--once', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, shape: PLAIN_SHAPE, once: true }],
+  [
+    'up --name a --nodes 5 --pods 2',
+    { verb: 'up', name: 'a', nodes: 5, pods: 2, shape: PLAIN_SHAPE, once: false },
+  ],
   [
     '--name=a-1 --family 4 --bus directory --tenants 1',
-    { verb: 'up', name: 'a-1', nodes: 3, pods: 1, once: false },
+    { verb: 'up', name: 'a-1', nodes: 3, pods: 1, shape: PLAIN_SHAPE, once: false },
   ],
   ['down --name a', { verb: 'down', name: 'a' }],
   ['exec node2 -- ip -4 addr', { verb: 'exec', name: 'vxs', target: 'node2', argv: ['ip', '-4', 'addr'] }],
@@ -27,6 +31,16 @@ test.each([
 });
 
 test.each([
+  ['--family 6', { overlay: [6], underlay: [6], mixed: false }],
+  ['--family dual', { overlay: [4, 6], underlay: [4, 6], mixed: false }],
+  ['--underlay 6', { overlay: [4], underlay: [6], mixed: false }],
+  ['--family 6 --underlay 4', { overlay: [6], underlay: [4], mixed: false }],
+  ['--family dual --underlay mixed', { overlay: [4, 6], underlay: [4, 6], mixed: true }],
+])('%p shapes the lab', (line, shape) => {
+  expect(parse(line)).toMatchObject({ shape });
+});
+
+test.each([
   ['sideways', 'unknown command sideways'],
   ['up --nodes 0', '--nodes 0: a number from 1 to 100'],
   ['up --nodes 101', '--nodes 101: a number from 1 to 100'],
@@ -35,8 +49,8 @@ test.each([
   ['up --once --nodes 1', '--once: nothing can be proved with fewer than 2 nodes'],
   ['up --name ../x', '--name ../x'],
   ['up --name 1a', '--name 1a'],
-  ['up --family 6', '--family 6: not yet, only 4'],
-  ['up --family dual', '--family dual: not yet'],
+  ['up --underlay 5', '--underlay 5: one of 4, 6, dual, mixed'],
+  ['up --family mixed', '--family mixed: one of 4, 6, dual'],
   ['up --family 5', '--family 5: one of 4, 6, dual'],
   ['up --bus kafka', '--bus kafka: not yet'],
   ['up --tenants 2', '--tenants 2: not yet'],

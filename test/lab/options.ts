@@ -1,7 +1,14 @@
 // The command line of scripts/lab: text to a plan, or to a message that says what is wrong with it.
+import { type LabShape, PLAIN_SHAPE } from './layout';
 
 export type Verb =
-  | { readonly verb: 'up'; readonly nodes: number; readonly pods: number; readonly once: boolean }
+  | {
+      readonly verb: 'up';
+      readonly nodes: number;
+      readonly pods: number;
+      readonly shape: LabShape;
+      readonly once: boolean;
+    }
   | { readonly verb: 'down' }
   | { readonly verb: 'exec'; readonly target: string; readonly argv: readonly string[] }
   | { readonly verb: 'vxseal'; readonly target: string; readonly argv: readonly string[] }
@@ -11,7 +18,8 @@ export type Verb =
 export type AgentAction = 'stop' | 'start' | 'kill' | 'restart';
 export type Command = Verb & { readonly name: string };
 
-export const USAGE = `usage: scripts/lab [up] [--name L] [--nodes 3] [--pods 1] [--family 4] [--bus directory] [--tenants 1] [--once]
+export const USAGE = `usage: scripts/lab [up] [--name L] [--nodes 3] [--pods 1] [--family 4|6|dual] [--underlay 4|6|dual|mixed]
+                        [--bus directory] [--tenants 1] [--once]
        scripts/lab exec   [--name L] node2|pod2-1|wire -- CMD…
        scripts/lab vxseal [--name L] node2 ARGS…
        scripts/lab addr   [--name L] pod2-1
@@ -24,7 +32,6 @@ const VERBS = ['up', 'down', 'exec', 'vxseal', 'addr', 'agent'] as const;
 const ACTIONS: readonly string[] = ['stop', 'start', 'kill', 'restart'] satisfies readonly AgentAction[];
 /** Values that are part of the interface and have no code yet. */
 const NOT_YET: Readonly<Record<string, { readonly now: string; readonly later: readonly string[] }>> = {
-  '--family': { now: '4', later: ['6', 'dual'] },
   '--bus': { now: 'directory', later: ['kafka'] },
 };
 
@@ -33,6 +40,27 @@ function wholeNumber(flag: string, text: string, most: number): number {
   if (!/^\d+$/.test(text) || value < 1 || value > most)
     throw new UsageError(`${flag} ${text}: a number from 1 to ${most}`);
   return value;
+}
+
+const FAMILIES = { '4': [4], '6': [6], dual: [4, 6], mixed: [4, 6] } as const;
+type FamilyChoice = keyof typeof FAMILIES;
+
+function familyChoice(flag: string, value: string): FamilyChoice {
+  const known = Object.keys(FAMILIES).filter((name) => flag === '--underlay' || name !== 'mixed');
+  if (!known.includes(value)) throw new UsageError(`${flag} ${value}: one of ${known.join(', ')}`);
+  return value as FamilyChoice;
+}
+
+/** The underlay follows the overlay unless it is named. */
+function shapeOf({ family, underlay, tenants }: Flags): LabShape {
+  const outer = underlay ?? family ?? '4';
+  return {
+    ...PLAIN_SHAPE,
+    overlay: FAMILIES[family ?? '4'],
+    underlay: FAMILIES[outer],
+    mixed: outer === 'mixed',
+    tenants,
+  };
 }
 
 function checkChoice(flag: string, value: string): void {
@@ -50,6 +78,9 @@ interface Flags {
   nodes: number;
   pods: number;
   once: boolean;
+  tenants: number;
+  family?: FamilyChoice;
+  underlay?: FamilyChoice;
 }
 
 /** Takes flags off the front of `rest` until something else stands there. */
@@ -72,7 +103,9 @@ function takeFlags(rest: string[], flags: Flags, withPlan: boolean): void {
     else if (flag === '--pods') flags.pods = wholeNumber(flag, value, 100);
     else if (flag === '--tenants') {
       if (wholeNumber(flag, value, 100) > 1) throw new UsageError(`--tenants ${value}: not yet, only 1`);
-    } else if (flag in NOT_YET) checkChoice(flag, value);
+    } else if (flag === '--family') flags.family = familyChoice(flag, value);
+    else if (flag === '--underlay') flags.underlay = familyChoice(flag, value);
+    else if (flag in NOT_YET) checkChoice(flag, value);
     else throw new UsageError(`unknown flag ${flag}`);
   }
 }
@@ -101,7 +134,7 @@ export function parseCommand(argv: readonly string[]): Command {
   if (named !== undefined) rest.shift();
   else if (first !== undefined && !first.startsWith('--')) throw new UsageError(`unknown command ${first}`);
   const verb = named ?? 'up';
-  const flags: Flags = { name: 'vxs', nodes: 3, pods: 1, once: false };
+  const flags: Flags = { name: 'vxs', nodes: 3, pods: 1, once: false, tenants: 1 };
   takeFlags(rest, flags, verb === 'up');
   const { name, nodes, pods, once } = flags;
   if (verb === 'exec' || verb === 'vxseal' || verb === 'addr' || verb === 'agent') {
@@ -109,5 +142,5 @@ export function parseCommand(argv: readonly string[]): Command {
   }
   if (rest.length > 0) throw new UsageError(`${verb}: ${rest.join(' ')} is too much`);
   if (once && nodes < 2) throw new UsageError('--once: nothing can be proved with fewer than 2 nodes');
-  return verb === 'up' ? { verb, name, nodes, pods, once } : { verb, name };
+  return verb === 'up' ? { verb, name, nodes, pods, shape: shapeOf(flags), once } : { verb, name };
 }

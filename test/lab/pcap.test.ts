@@ -1,6 +1,6 @@
 // The sniffer's reading of captures, and its judgement of frames: a wrong "esp" here would hide a leak.
 import { esp, ethernet, ipv4, udp } from './frames';
-import { frameKind, ipv4Destination, ipv4Source, readPcap } from './pcap';
+import { frameKind, ipEnds, readPcap } from './pcap';
 import { leaks } from './proofs/reach';
 
 const ENDS = { from: '192.0.2.1', to: '192.0.2.2' };
@@ -70,8 +70,10 @@ test.each([
 });
 
 test('addresses are read', () => {
-  expect([ipv4Source(espFrame(256)), ipv4Destination(espFrame(256))]).toEqual(['192.0.2.1', '192.0.2.2']);
-  expect(ipv4Source(v6(58, 135))).toBe('');
+  const ends = ipEnds(espFrame(256));
+  expect([ends?.from.join('.'), ends?.to.join('.')]).toEqual(['192.0.2.1', '192.0.2.2']);
+  expect(ipEnds(v6(58, 135))?.from).toHaveLength(16);
+  expect(ipEnds(Buffer.alloc(60))).toBeUndefined();
 });
 
 describe('a leak', () => {

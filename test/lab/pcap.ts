@@ -64,11 +64,10 @@ export function frameKind(frame: Buffer): string {
   return protocol === UDP && frame.length >= at + 12 ? udpKind(frame, at) : `ip-${protocol}`;
 }
 
-/** Dotted IPv4 source, or '' for other frames. */
-export function ipv4Source(frame: Buffer): string {
-  return frame.length >= 34 && frame.readUInt16BE(12) === 0x0800 ? [...frame.subarray(26, 30)].join('.') : '';
-}
-
-export function ipv4Destination(frame: Buffer): string {
-  return frame.length >= 34 && frame.readUInt16BE(12) === 0x0800 ? [...frame.subarray(30, 34)].join('.') : '';
+/** Addresses of an IP packet as bytes; undefined for other frames. */
+export function ipEnds(frame: Buffer): { readonly from: Buffer; readonly to: Buffer } | undefined {
+  const type = frame.length < 34 ? 0 : frame.readUInt16BE(12);
+  if (type === 0x0800) return { from: frame.subarray(26, 30), to: frame.subarray(30, 34) };
+  if (type !== 0x86dd || frame.length < 54) return undefined;
+  return { from: frame.subarray(22, 38), to: frame.subarray(38, 54) };
 }

@@ -54,14 +54,23 @@ function addPod(node: NodeLayout, pod: PodLayout): void {
   ipBatch(node.netns, [
     `link add ${pod.hostDevice} type veth peer name eth0 address ${pod.mac} netns ${pod.netns}`,
     `link set ${pod.hostDevice} mtu ${UNDERLAY_MTU_BYTES} up`,
-    `addr add ${node.gateway}/32 dev ${pod.hostDevice}`,
-    `route add ${pod.address}/32 dev ${pod.hostDevice} src ${node.gateway}`,
+  ]);
+  ipBatch(pod.netns, [`link set eth0 mtu ${UNDERLAY_MTU_BYTES} up`]);
+  for (const [index, address] of pod.addresses.entries()) addPodAddress(node, pod, address, index);
+}
+
+function addPodAddress(node: NodeLayout, pod: PodLayout, address: string, index: number): void {
+  const gateway = node.gateways[index] ?? '';
+  const [all, subnet, fresh] = address.includes(':') ? [128, 64, ' nodad'] : [32, 24, ''];
+  ipBatch(node.netns, [
+    `addr add ${gateway}/${all} dev ${pod.hostDevice}${fresh}`,
+    // Addresses of a tenant's own VNI mean nothing in the node's routing: another tenant has the same.
+    ...(pod.tenant > 1 ? [] : [`route add ${address}/${all} dev ${pod.hostDevice} src ${gateway}`]),
   ]);
   ipBatch(pod.netns, [
-    `link set eth0 mtu ${UNDERLAY_MTU_BYTES} up`,
-    `addr add ${pod.address}/24 dev eth0 noprefixroute`,
-    `route add ${node.gateway}/32 dev eth0 scope link src ${pod.address}`,
-    `route add default via ${node.gateway} dev eth0 src ${pod.address}`,
+    `addr add ${address}/${subnet} dev eth0 noprefixroute${fresh}`,
+    `route add ${gateway}/${all} dev eth0 scope link src ${address}`,
+    `route add default via ${gateway} dev eth0 src ${address}`,
   ]);
 }
 

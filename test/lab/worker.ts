@@ -1,20 +1,22 @@
 // Runs inside a namespace of the lab and does what it is told, one JSON line a request: sends and echoes traffic,
 // collects datagrams, puts raw frames on a device. Ends with its standard input, so it never outlives the proofs.
 import { createSocket, type Socket } from 'node:dgram';
-import { connect, createServer } from 'node:net';
+import { connect, createServer, isIPv6 } from 'node:net';
 import { createInterface } from 'node:readline';
 import { loadNative } from '../../agent/kernel/native';
 import type { Answer, Request, StreamReport } from './endpoint';
 
 const inbox = new Map<number, string[]>();
 const sockets: Socket[] = [];
+const udpTo = (address: string): 'udp4' | 'udp6' => (isIPv6(address) ? 'udp6' : 'udp4');
 
 function bindUdp(
   port: number,
   onMessage: (data: Buffer, answer: (data: Buffer) => void) => void,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    const socket = createSocket({ type: 'udp4', recvBufferSize: 1 << 20 });
+    // Both families at once.
+    const socket = createSocket({ type: 'udp6', recvBufferSize: 1 << 20 });
     socket.on('error', reject);
     socket.on('message', (data, from) =>
       onMessage(data, (reply) => socket.send(reply, from.port, from.address)),
@@ -31,7 +33,7 @@ function echoTcp(port: number): Promise<void> {
       socket.pipe(socket);
     });
     server.on('error', reject);
-    server.listen(port, '0.0.0.0', () => resolve());
+    server.listen(port, '::', () => resolve());
   });
 }
 
@@ -60,7 +62,7 @@ function askTcp(to: string, port: number, payload: Buffer, timeoutMs: number): P
 /** One datagram and its echo. The kernel sets DF on what fits the path (IP_PMTUDISC_WANT, its default). */
 function askUdp(to: string, port: number, payload: Buffer, timeoutMs: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = createSocket('udp4');
+    const socket = createSocket(udpTo(to));
     const end = (same: boolean): void => {
       clearTimeout(timer);
       socket.close();
@@ -85,7 +87,7 @@ let stream: Stream | undefined;
 
 /** Numbered datagrams at a steady rate; one that could not be sent in time is made up for at the next tick. */
 function startStream(to: string, port: number, packetsPerSecond: number): void {
-  const socket = createSocket({ type: 'udp4', recvBufferSize: 1 << 20 });
+  const socket = createSocket({ type: udpTo(to), recvBufferSize: 1 << 20 });
   const startedMs = performance.now();
   const timer = setInterval(() => {
     const due = Math.floor(((performance.now() - startedMs) * packetsPerSecond) / 1000);
@@ -167,7 +169,7 @@ async function serve(request: Request): Promise<unknown> {
 /** One datagram that nobody is expected to answer. */
 function cast(to: string, port: number, payload: Buffer): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = createSocket('udp4');
+    const socket = createSocket(udpTo(to));
     socket.on('error', () => undefined);
     socket.send(payload, port, to, (error) => {
       socket.close();

@@ -118,6 +118,16 @@ describe('ensureVxlan', () => {
     namespace.run('sysctl', '-qw', 'net.ipv4.conf.all.rp_filter=0');
   });
 
+  test('router advertisements are refused on our device, and again after another hand allowed them', async () => {
+    const accept = () => namespace.run('sysctl', '-n', 'net.ipv6.conf.vxseal0.accept_ra').trim();
+    await netlink.ensureVxlan(SPEC);
+    expect([accept(), await drifted()]).toEqual(['0', false]);
+    namespace.run('sysctl', '-qw', 'net.ipv6.conf.vxseal0.accept_ra=2');
+    expect(await drifted()).toBe(true);
+    await netlink.ensureVxlan(SPEC);
+    expect([accept(), await drifted()]).toEqual(['0', false]);
+  });
+
   test('the dummy address comes back, and is never a source', async () => {
     await netlink.ensureVxlan(SPEC);
     namespace.run('ip', 'address', 'flush', 'dev', 'vxseal0');

@@ -258,10 +258,18 @@ test.each([
   [6, [65535], ['192.0.2.1'], 0, 9200, 9108],
 ])('%i: MTUs %j over %j, %i asked: %i outside, %i inside', (_, mtus, vteps, mtuBytes, outside, inside) => {
   const links = mtus.map((mtu, i) => ({ ifindex: i, name: `e${i}`, mtuBytes: mtu, loopback: false }));
-  expect(overlayMtus({ ...CONFIG, vteps: vteps as IpAddress[], mtuBytes }, links)).toEqual({
+  expect(overlayMtus({ ...CONFIG, vteps: vteps as IpAddress[], mtuBytes }, links, [])).toEqual({
     underlayMtuBytes: outside,
     vxlanMtuBytes: inside,
   });
+});
+
+test('a peer with an IPv6 VTEP costs us 20 bytes, also where it is reached over IPv4', () => {
+  const link = [{ ifindex: 2, name: 'eth0', mtuBytes: 1500, loopback: false }];
+  const inside = (...vteps: string[]) =>
+    overlayMtus(CONFIG, link, [{ vteps: ['192.0.2.3' as IpAddress] }, { vteps: vteps as IpAddress[] }])
+      .vxlanMtuBytes;
+  expect([inside('192.0.2.2'), inside('192.0.2.2', '2001:db8::2')]).toEqual([1408, 1388]);
 });
 
 test('settings and device agree', () => {

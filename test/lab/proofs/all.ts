@@ -21,5 +21,10 @@ export const ALL_PROOFS: readonly ProofOf[] = [
   speed,
 ];
 
+/** Once more for each further family of the pods' addresses: what does not depend on it is left out. */
+export const FAMILY_PROOFS: readonly ProofOf[] = ALL_PROOFS.filter(
+  (proof) => ![rotatedKeys, killedAgent, speed].includes(proof),
+);
+
 /** What a first look at the lab is worth waiting for. */
 export const QUICK_PROOFS: readonly ProofOf[] = [reachUnseen, clearIsSeen, speed];

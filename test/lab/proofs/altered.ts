@@ -1,9 +1,9 @@
 // Forgeries made from an honest ESP packet: altered, cut, sealed under another key, or sent again as it was.
 import { createCipheriv, randomBytes } from 'node:crypto';
 import type { Context } from '../context';
-import { type Ends, esp, ipv4, udp } from '../frames';
+import { type Ends, esp, ipBytes, ipPacket, udp } from '../frames';
 import { ESP_PORT } from '../layout';
-import { frameKind, ipv4Destination, ipv4Source } from '../pcap';
+import { frameKind, ipEnds } from '../pcap';
 import { sniff } from '../sniffer';
 import {
   arrival,
@@ -11,15 +11,15 @@ import {
   honestDatagram,
   received,
   SINK_PORT,
-  STRANGER,
   sendFromWire,
+  strangerOf,
   victim,
 } from './sink';
 
 const UDP_PROTOCOL = 17;
 
-const ESP_AT = 14 + 20 + 8;
-const IV_AT = ESP_AT + 8;
+const espAt = (frame: Buffer): number => 14 + (frame.readUInt16BE(12) === 0x86dd ? 40 : 20) + 8;
+const IV_AT = 8; // in the ESP packet
 const TEXT_AT = IV_AT + 8;
 const ICV_BYTES = 16;
 /** Beyond everything that was sent, so that the replay window does not answer in place of the cipher. */
@@ -30,9 +30,9 @@ async function captureEsp(context: Context, tag: Buffer): Promise<Buffer[]> {
   const sniffer = await sniff(context.lab, context.endpoint(context.lab.wireNetns));
   await context.endpoint(context.pod(1).netns).cast(context.pod(2).address, SINK_PORT, tag);
   await arrival(context, tag);
-  const [from, to] = [context.node(1).vtep4, victim(context).vtep4];
+  const [from, to] = [ipBytes(context.node(1).vtep), ipBytes(victim(context).vtep)];
   const frames = (await sniffer.stop()).filter(
-    (frame) => frameKind(frame) === 'esp' && ipv4Source(frame) === from && ipv4Destination(frame) === to,
+    (frame) => frameKind(frame) === 'esp' && ipEnds(frame)?.from.equals(from) && ipEnds(frame)?.to.equals(to),
   );
   if (frames.length === 0) throw new Error('the capture holds no ESP from node1 to node2');
   return frames;
@@ -50,10 +50,10 @@ async function sampleEsp(context: Context): Promise<Sample> {
   const frame = (await captureEsp(context, randomBytes(200))).at(-1);
   if (frame === undefined) throw new Error('no sample');
   return {
-    ends: { from: context.node(1).vtep4, to: victim(context).vtep4 },
-    spi: frame.readUInt32BE(ESP_AT),
-    sequence: frame.readUInt32BE(ESP_AT + 4) + SEQUENCE_AHEAD,
-    rest: Buffer.from(frame.subarray(IV_AT)),
+    ends: { from: context.node(1).vtep, to: victim(context).vtep },
+    spi: frame.readUInt32BE(espAt(frame)),
+    sequence: frame.readUInt32BE(espAt(frame) + 4) + SEQUENCE_AHEAD,
+    rest: Buffer.from(frame.subarray(espAt(frame) + IV_AT)),
   };
 }
 
@@ -84,9 +84,9 @@ function sealedUnderWrongKey(sample: Sample): Buffer {
 /** IP and UDP lengths that contradict each other. */
 function contradictory(sample: Sample): Buffer {
   const packet = espPacket(sample);
-  const datagram = Buffer.from(packet.subarray(20));
+  const datagram = Buffer.from(packet.subarray(sample.ends.from.includes(':') ? 40 : 20));
   datagram.writeUInt16BE(datagram.length - 8, 4);
-  return ipv4(sample.ends, datagram, UDP_PROTOCOL);
+  return ipPacket(sample.ends, datagram, UDP_PROTOCOL);
 }
 
 export const alteredEspForgeries: readonly Forgery[] = [
@@ -133,7 +133,9 @@ export const alteredEspForgeries: readonly Forgery[] = [
     name: 'ESP of a peer from another address',
     reason: 'unknown_spi',
     at: victim,
-    send: alteredEsp((sample) => [espPacket({ ...sample, ends: { ...sample.ends, from: STRANGER } })]),
+    send: alteredEsp((sample) => [
+      espPacket({ ...sample, ends: { ...sample.ends, from: strangerOf(sample.ends.to) } }),
+    ]),
   },
 ];
 

@@ -2,8 +2,8 @@
 import { ipBatch, run, tryRun } from '../command';
 import type { Context } from '../context';
 import { ethernet, udp, vxlan } from '../frames';
-import { VNI, VXLAN_PORT } from '../layout';
-import { type Forgery, SINK_PORT, STRANGER, sendFromWire, victim } from './sink';
+import { type NodeLayout, VNI, VXLAN_PORT } from '../layout';
+import { type Forgery, SINK_PORT, sendFromWire, strangerOf, victim } from './sink';
 
 const STRANGER_MAC = '02:1a:b0:09:00:01';
 
@@ -31,8 +31,11 @@ const vxlanFromWire: Forgery = {
   at: victim,
   send: (context, tag) => {
     const packet = (from: string): Buffer =>
-      udp({ from, to: victim(context).vtep4 }, 40_000, VXLAN_PORT, clearVxlan(context, tag));
-    return sendFromWire(context, context.node(1).mac, [packet(context.node(1).vtep4), packet(STRANGER)]);
+      udp({ from, to: victim(context).vtep }, 40_000, VXLAN_PORT, clearVxlan(context, tag));
+    return sendFromWire(context, context.node(1).mac, [
+      packet(context.node(1).vtep),
+      packet(strangerOf(victim(context).vtep)),
+    ]);
   },
 };
 
@@ -45,6 +48,8 @@ const castVxlan =
     return targets.length;
   };
 
+const firstNode = (context: Context): NodeLayout => context.node(1);
+
 const vxlanFromPods: readonly Forgery[] = [
   {
     name: 'VXLAN in clear from a pod to its own node',
@@ -52,16 +57,17 @@ const vxlanFromPods: readonly Forgery[] = [
     at: victim,
     send: castVxlan(
       (context) => context.pod(2).netns,
-      (context) => [victim(context).vtep4, victim(context).gateway],
+      (context) => [victim(context).address, victim(context).gateway],
     ),
   },
   {
     name: 'VXLAN from a pod to another node, through the tunnel',
     reason: 'forged_vxlan',
-    at: victim,
+    // An address that is no VTEP is outside the tunnel: there the sender's own node refuses it.
+    at: (context) => (victim(context).vteps.includes(victim(context).address) ? victim : firstNode)(context),
     send: castVxlan(
       (context) => context.pod(1).netns,
-      (context) => [victim(context).vtep4],
+      (context) => [victim(context).address],
     ),
   },
 ];
@@ -73,7 +79,7 @@ const vxlanFromHosts: readonly Forgery[] = [
     at: victim,
     send: castVxlan(
       (context) => victim(context).netns,
-      (context) => [victim(context).vtep4, '127.0.0.1'],
+      (context) => [victim(context).vtep, '127.0.0.1', '::1'],
     ),
   },
   {
@@ -82,24 +88,27 @@ const vxlanFromHosts: readonly Forgery[] = [
     at: (context) => context.node(1),
     send: castVxlan(
       (context) => context.node(1).netns,
-      (context) => [victim(context).vtep4],
+      (context) => [victim(context).vtep],
     ),
   },
 ];
 
 // ------------------------------------------------------------------------------- behind a bridge of the node
 
-const GUEST_NETWORK = '172.31.9';
+const GUEST_NETWORKS = { 4: ['172.31.9.', 24, ''], 6: ['fd00:172:31:9::', 64, ' nodad'] } as const;
+const guestAddress = (context: Context, host: number): string =>
+  `${GUEST_NETWORKS[context.lab.family][0]}${host}`;
 
 /** A machine behind an ordinary bridge of node 2, as containers of another runtime are. */
 async function withGuest<T>(context: Context, body: (guestNetns: string) => Promise<T>): Promise<T> {
-  const { guestNetns } = context.lab;
+  const { guestNetns, family } = context.lab;
+  const [, bits, fresh] = GUEST_NETWORKS[family];
   const node = victim(context);
   run(['ip', 'netns', 'add', guestNetns]);
   try {
     ipBatch(node.netns, [
       'link add br-guest type bridge',
-      `addr add ${GUEST_NETWORK}.1/24 dev br-guest`,
+      `addr add ${guestAddress(context, 1)}/${bits} dev br-guest${fresh}`,
       'link set br-guest up',
       `link add guest master br-guest type veth peer name eth0 netns ${guestNetns}`,
       'link set guest up',
@@ -107,8 +116,8 @@ async function withGuest<T>(context: Context, body: (guestNetns: string) => Prom
     ipBatch(guestNetns, [
       'link set lo up',
       'link set eth0 up',
-      `addr add ${GUEST_NETWORK}.2/24 dev eth0`,
-      `route add default via ${GUEST_NETWORK}.1`,
+      `addr add ${guestAddress(context, 2)}/${bits} dev eth0${fresh}`,
+      `route add default via ${guestAddress(context, 1)}`,
     ]);
     return await body(guestNetns);
   } finally {
@@ -128,7 +137,7 @@ const fromBridge: readonly Forgery[] = [
       withGuest(context, (guest) =>
         castVxlan(
           () => guest,
-          () => [`${GUEST_NETWORK}.1`, victim(context).vtep4],
+          () => [guestAddress(context, 1), victim(context).address],
         )(context, tag),
       ),
   },
@@ -154,8 +163,12 @@ const nakedFromWire: Forgery = {
   at: victim,
   send: (context, tag) => {
     const to = context.pod(2).address;
-    const fromNode = udp({ from: context.node(1).vtep4, to }, SINK_PORT, SINK_PORT, tag);
-    return sendFromWire(context, context.node(1).mac, [innerPacket(context, tag), fromNode]);
+    const from = context.node(1);
+    // An address that is no VTEP is not the overlay's: nothing tells it from any other machine's.
+    const fromNode = from.vteps.includes(from.address)
+      ? [udp({ from: from.address, to }, SINK_PORT, SINK_PORT, tag)]
+      : [];
+    return sendFromWire(context, from.mac, [innerPacket(context, tag), ...fromNode]);
   },
 };
 
@@ -166,7 +179,9 @@ export const spoofingPod: Forgery = {
   send: async (context, tag) => {
     const pod = context.pod(1);
     const gatewayMac = linkMac(context.node(1).netns, pod.hostDevice);
-    const sources = [context.pod(2).address, context.node(1).vtep4, '10.244.250.9'];
+    const node = context.node(1);
+    const unowned = pod.address.includes(':') ? 'fd00:10:244:fa::9' : '10.244.250.9';
+    const sources = [context.pod(2).address, unowned, ...node.vteps.filter((vtep) => vtep === node.address)];
     const frames = sources.map((from) =>
       ethernet(pod.mac, gatewayMac, udp({ from, to: context.pod(2).address }, SINK_PORT, SINK_PORT, tag)),
     );

@@ -9,7 +9,7 @@ import { alteredEspForgeries, replayed } from './altered';
 import { PLAIN_FORGERIES, spoofingPod } from './clear';
 import { type Forgery, honestDatagram, listen, received, SETTLE_TIMEOUT_MS } from './sink';
 
-const refused = (forgery: Forgery): ProofOf => ({
+export const refused = (forgery: Forgery): ProofOf => ({
   name: `forged: ${forgery.name}`,
   body: async (context) => {
     await listen(context);

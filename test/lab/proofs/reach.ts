@@ -1,19 +1,23 @@
 // Proofs that the overlay carries everything it should, and that the wire shows nothing of it; and the control: the
 // same traffic over VXLAN in clear, which the same sniffer must see.
+import { formatAddress, hostPrefix, prefixContains } from '../../../agent/core/bytes';
+import type { Prefix } from '../../../agent/core/ids';
 import { inNetns, start } from '../command';
 import { type Context, expectNone, type ProofOf } from '../context';
 import type { NodeLayout, PodLayout } from '../layout';
-import { CLUSTER_PREFIX, OVERLAY_MTU_BYTES } from '../layout';
-import { frameKind, ipv4Source } from '../pcap';
+import { CLUSTER_PREFIXES } from '../layout';
+import { frameKind, ipEnds } from '../pcap';
 import { sniff } from '../sniffer';
 import { addControlPath, controlAddress, removeControlPath } from '../topology';
 
 const ECHO_PORT = 7007;
 const CONTROL_ECHO_PORT = 7008;
-const IP_AND_UDP_BYTES = 28;
-const FULL_DATAGRAM_BYTES = OVERLAY_MTU_BYTES - IP_AND_UDP_BYTES;
+const UDP_BYTES = 8;
 /** Payloads on both sides of a ChaCha20 block, of padding, and up to a full packet; DF is set on all. */
-const DATAGRAM_BYTES = [1, 15, 16, 17, 63, 64, 65, 256, 1000, FULL_DATAGRAM_BYTES - 1, FULL_DATAGRAM_BYTES];
+const datagramBytes = ({ lab }: Context): readonly number[] => {
+  const full = lab.overlayMtuBytes - (lab.family === 4 ? 20 : 40) - UDP_BYTES;
+  return [1, 15, 16, 17, 63, 64, 65, 256, 1000, full - 1, full];
+};
 const STREAM_BYTES = [1, 1000, 65_536, 500_000];
 const KINDS_ALLOWED = new Set(['esp', 'arp', 'nd']);
 
@@ -24,7 +28,11 @@ interface Party {
 }
 
 const podParty = (pod: PodLayout): Party => ({ name: pod.name, netns: pod.netns, address: pod.address });
-const nodeParty = (node: NodeLayout): Party => ({ name: node.name, netns: node.netns, address: node.vtep4 });
+const nodeParty = (node: NodeLayout): Party => ({
+  name: node.name,
+  netns: node.netns,
+  address: node.address,
+});
 
 async function ping(from: Party, to: Party, bytes: number, pattern: string): Promise<boolean> {
   const argv = [
@@ -55,7 +63,8 @@ async function exchangeAll(
   const failed: string[] = [];
   const source = context.endpoint(from.netns);
   const pattern = context.marker.toString('hex');
-  for (const bytes of DATAGRAM_BYTES) {
+  const sizes = datagramBytes(context);
+  for (const bytes of sizes) {
     const back = await source.exchange('udp', to.address, ECHO_PORT, context.payload(bytes));
     if (!back) failed.push(`UDP ${bytes} B ${from.name} -> ${to.name}`);
     if (!(await ping(from, to, bytes, pattern))) failed.push(`ICMP ${bytes} B ${from.name} -> ${to.name}`);
@@ -64,16 +73,18 @@ async function exchangeAll(
     const back = await source.exchange('tcp', to.address, ECHO_PORT, context.payload(bytes));
     if (!back) failed.push(`TCP ${bytes} B ${from.name} -> ${to.name}`);
   }
-  return { tried: 2 * DATAGRAM_BYTES.length + STREAM_BYTES.length, failed };
+  return { tried: 2 * sizes.length + STREAM_BYTES.length, failed };
 }
 
 /** Pod to pod, pod to another node's address, node to another node's pod. */
 function pairs(context: Context): [Party, Party][] {
   const { nodes } = context.lab;
-  const pods = nodes.flatMap((node) => node.pods);
+  const pods = nodes.flatMap((node) => node.pods.filter((pod) => pod.tenant === 1));
   const found: [Party, Party][] = [];
   for (const from of pods) for (const to of pods) if (from !== to) found.push([podParty(from), podParty(to)]);
   for (const node of nodes) {
+    // An address that is no VTEP is outside the overlay.
+    if (!node.vteps.includes(node.address)) continue;
     for (const pod of pods.filter((candidate) => candidate.node !== node.index)) {
       found.push([podParty(pod), nodeParty(node)], [nodeParty(node), podParty(pod)]);
     }
@@ -94,13 +105,25 @@ async function reachAll(context: Context): Promise<{ pairs: number; tried: numbe
   return results;
 }
 
+function podSource(frame: Buffer): string | undefined {
+  const from = ipEnds(frame)?.from;
+  if (from === undefined) return undefined;
+  const mapped = Buffer.concat([
+    Buffer.from('00000000000000000000ffff', 'hex').subarray(0, 16 - from.length),
+    from,
+  ]);
+  const address = formatAddress(mapped);
+  const clusters = Object.values(CLUSTER_PREFIXES) as Prefix[];
+  return clusters.some((cluster) => prefixContains(cluster, hostPrefix(address))) ? address : undefined;
+}
+
 /** What a sniffer could hold against us: anything but ESP and neighbour discovery, pod addresses, the marker. */
 export function leaks(frames: readonly Buffer[], marker: Buffer): string[] {
-  const clusterStart = CLUSTER_PREFIX.split('.').slice(0, 2).join('.');
   return frames.flatMap((frame) => {
     const kind = frameKind(frame);
     if (frame.includes(marker)) return [`marker in a ${kind} frame of ${frame.length} B`];
-    if (ipv4Source(frame).startsWith(`${clusterStart}.`)) return [`${kind} from pod ${ipv4Source(frame)}`];
+    const pod = podSource(frame);
+    if (pod !== undefined) return [`${kind} from pod ${pod}`];
     return KINDS_ALLOWED.has(kind) ? [] : [`${kind} frame of ${frame.length} B`];
   });
 }
@@ -117,7 +140,7 @@ export const reachUnseen: ProofOf = {
     const sealed = frames.filter((frame) => frameKind(frame) === 'esp').length;
     // Each exchange between nodes is at least a packet each way.
     if (sealed < reached.tried) throw new Error(`only ${sealed} ESP frames for ${reached.tried} exchanges`);
-    return `${reached.pairs} pairs, ${reached.tried} exchanges (TCP, UDP, ICMP, 1 B to ${OVERLAY_MTU_BYTES} B packets, DF); ${sealed} ESP frames, 0 in clear`;
+    return `${reached.pairs} pairs, ${reached.tried} exchanges (TCP, UDP, ICMP, 1 B to ${context.lab.overlayMtuBytes} B packets, DF); ${sealed} ESP frames, 0 in clear`;
   },
 };
 

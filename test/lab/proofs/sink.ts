@@ -9,7 +9,7 @@ import type { NodeLayout } from '../layout';
 export const SINK_PORT = 7037;
 export const SETTLE_TIMEOUT_MS = 10_000;
 /** An address on the underlay that is no node's. */
-export const STRANGER = '192.0.2.200';
+export const strangerOf = (vtep: string): string => (vtep.includes(':') ? 'fd00:c0de::c8' : '192.0.2.200');
 
 export interface Forgery {
   readonly name: string;
