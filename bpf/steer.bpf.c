@@ -76,6 +76,7 @@ static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 	err = address_to(skb, cfg, *peer, vni);
 	if (err)
 		return err;
+	sample_flow(skb, cfg, *peer, vni, DIR_EGRESS);
 	bpf_redirect(cfg->vxlan_ifindex, 0);
 	return REDIRECTED;
 }
@@ -89,4 +90,3 @@ SEC("tc") int steer(struct __sk_buff *skb)
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";
-	sample_flow(skb, cfg, *peer, vni, DIR_EGRESS);
