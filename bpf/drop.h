@@ -38,7 +38,7 @@ static __always_inline int tc_verdict(struct __sk_buff *skb, int result, __u32 p
 		return TC_ACT_UNSPEC;
 	if (result == REDIRECTED)
 		return TC_ACT_REDIRECT;
-	if (result < 0)
+	if (result < 0) {
 		count_drop(peer, -result, direction, skb->len);
 		report_skb_drop(skb, peer, -result, direction);
 	}
