@@ -72,6 +72,12 @@ export interface Config {
     readonly rotateMs: number;
   };
   readonly probes: { readonly intervalMs: number; readonly timeoutMs: number };
+  readonly cni: {
+    /** Folder of the container runtime's network lists that our plugin is kept in; '' to leave it alone. */
+    readonly confDir: string;
+    /** Name of the network; '' for the one that the runtime takes. */
+    readonly network: string;
+  };
   readonly reconcileIntervalMs: number;
   readonly http: {
     /** Read-only API, metrics and status page over TCP, "127.0.0.1:9477" or "[::1]:9477"; '': only the unix socket. */

@@ -25,11 +25,12 @@ import { createNetnsOpener } from './kernel/netns';
 import type { Clock, Log, TopologyBus } from './ports';
 import { Announcer } from './sources/announce';
 import { CniSource } from './sources/cni';
+import { ConflistKeeper } from './sources/conflist';
 import { DirectoryBus } from './sources/directory';
 import { GenerationFile } from './sources/generation';
 import { KafkaBus } from './sources/kafka';
 import { RememberingBus } from './sources/remembering';
-import { SeenStore } from './sources/seen';
+import { SeenStore, SeenStore } from './sources/seen';
 import { TopologyCache } from './sources/topology-cache';
 
 /** A superseded inbound SA goes once it was idle for this long. */
@@ -96,6 +97,7 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
   });
   const server = await listenUnix(room, log, join(config.runDir, SOCKET_NAME));
   later(() => server.close());
+  await keepConflist(config, clock, log, later);
   later(() => announcer.stop());
   later(() => room.stop());
   later(() => identity.stop());
@@ -103,6 +105,29 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
   identity.watch(room);
   log.info({ node: config.nodeName, version, bootId }, 'agent started');
   return room;
+}
+
+/** The first look is waited for, but a runtime that is not there yet is no reason not to start. */
+async function keepConflist(
+  { cni, runDir }: Config,
+  clock: Clock,
+  log: Log,
+  later: (step: () => unknown) => void,
+): Promise<void> {
+  if (cni.confDir === '') return;
+  const keeper = new ConflistKeeper(
+    {
+      dir: cni.confDir,
+      network: cni.network === '' ? undefined : cni.network,
+      socket: join(runDir, SOCKET_NAME),
+      vni: undefined,
+      dropIn: false,
+    },
+    clock,
+    log,
+  );
+  later(() => keeper.stop());
+  await keeper.start();
 }
 
 interface AnnouncerInput {

@@ -2,6 +2,7 @@
 // daemon comes in from vxseal.ts.
 import { Command, CommanderError } from 'commander';
 import { type AgentParts, registerAgent } from './agent';
+import { registerCni } from './cni';
 import type { Cli } from './command';
 import { registerConfig } from './config';
 import { type DoctorParts, registerDoctor } from './doctor';
@@ -63,6 +64,7 @@ function buildProgram(cli: Cli, parts: ProgramParts): Command {
   registerSas(program, cli);
   registerDrops(program, cli);
   registerRotate(program, cli);
+  registerCni(program, cli);
   registerDoctor(program, cli, parts.doctor);
   registerConfig(program, cli);
   registerAgent(program, cli, parts.agent);

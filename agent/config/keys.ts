@@ -256,6 +256,18 @@ export const KEYS: KeyTable = {
     fallback: () => 12 * SECOND_MS,
     description: 'A peer that has answered no probe for this long is stalled.',
   },
+  'cni.confDir': {
+    type: values.optionalPath,
+    fallback: () => '',
+    description:
+      "The container runtime's network lists, where our plugin is put back whenever it is missing; empty: never.",
+  },
+  'cni.network': {
+    type: values.networkName,
+    fallback: () => '',
+    fallbackText: 'the one that the runtime takes',
+    description: 'Name of the network that our plugin is kept in.',
+  },
   reconcileIntervalMs: {
     type: values.duration(100, HOUR_MS),
     fallback: () => 3 * SECOND_MS,

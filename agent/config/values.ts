@@ -317,6 +317,12 @@ export const saslUsername: ValueType<string> = textType(
   'is not a user name: up to 255 characters, none of control',
 );
 
+export const networkName: ValueType<string> = textType(
+  'network name',
+  /^([a-zA-Z0-9][a-zA-Z0-9_.-]{0,252})?$/,
+  'is not the name of a CNI network: letters, digits, "_", "." and "-"',
+);
+
 /**
  * Prefixes by VNI, sorted by VNI and then text. An element is "10.1.0.0/24" (the host's VNI), "42=10.1.0.0/24", or
  * in the file also {vni: 42, prefixes: [...]}.

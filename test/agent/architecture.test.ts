@@ -54,6 +54,8 @@ const EXCEPTIONS: Readonly<Record<string, Rule>> = {
   'core/crypto.ts': { imports: [], packages: ['node:crypto', 'tweetnacl'] },
   // Certificates are made by the command itself, without an agent.
   'cli/ca.ts': { imports: [...(RULES.cli?.imports ?? []), 'identity/commands.ts'] },
+  // The runtime's configuration is changed by the command itself, without an agent.
+  'cli/cni.ts': { imports: [...(RULES.cli?.imports ?? []), 'sources/conflist.ts'] },
   // Composition root of the command line.
   'cli/vxseal.ts': { imports: [...(RULES.cli?.imports ?? []), 'main.ts', 'kernel', 'identity'] },
 };

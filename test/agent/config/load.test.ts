@@ -108,6 +108,8 @@ test('every key can be given in each of the three ways, and says the same', () =
     'keys.rotateMs': { text: '90m', yaml: 5_400_000 },
     'probes.intervalMs': { text: '250ms', yaml: 250 },
     'probes.timeoutMs': { text: '1.5s', yaml: 1500 },
+    'cni.confDir': { text: '/etc/cni/net.d', yaml: '/etc/cni/net.d' },
+    'cni.network': { text: 'cbr0', yaml: 'cbr0' },
     reconcileIntervalMs: { text: '7s', yaml: '7000ms' },
     'http.listen': { text: '[::1]:80', yaml: '[::1]:80' },
     'log.level': { text: 'debug', yaml: 'debug' },
