@@ -214,3 +214,114 @@ test.each(['', '{', '{"v":2,"pods":[]}', '{"v":1,"pods":[null,{"id":3}]}'])(
     expect(await new FileCheckpoint(runDir, new QuietLog()).load()).toEqual([]);
   },
 );
+
+const runtimeOf = (containerId: string, ifname = 'eth0', network = 'cbr0') => ({
+  attachment: { network, containerId, ifname },
+  uid: 'u-1',
+  annotations: { team: 'a' },
+});
+
+describe('10 pods of the runtime', () => {
+  test('are found by what the runtime calls them, also by a restarted agent', async () => {
+    const first = bench(undefined, new FileCheckpoint(runDir, new QuietLog()));
+    const { path } = addPod(first.host, first.opener, 'pod1', '10.1.0.5');
+    await first.store.attach({ ...ask(path), runtime: runtimeOf('abc') });
+    const second = bench(
+      { host: first.host, opener: first.opener },
+      new FileCheckpoint(runDir, new QuietLog()),
+    );
+    await second.store.reload();
+    expect(second.store.list().map(({ pod }) => pod.runtime)).toEqual([runtimeOf('abc')]);
+    for (const other of [runtimeOf('abd'), runtimeOf('abc', 'eth1'), runtimeOf('abc', 'eth0', 'other')])
+      expect(await second.store.detach(other.attachment)).toBe(false);
+    expect(await second.store.detach(runtimeOf('abc').attachment)).toBe(true);
+    expect(await second.store.detach(runtimeOf('abc').attachment)).toBe(false);
+    expect(second.store.list()).toEqual([]);
+  });
+
+  test('are waited for until keys stand; those attached by hand are not', async () => {
+    const { host, opener, store, control, clock } = bench();
+    control.blockers = ['our epoch is not published yet'];
+    const byHand = addPod(host, opener, 'pod1', '10.1.0.5').path;
+    await expect(store.attach(ask(byHand))).resolves.toBeDefined();
+    const attached = store.attach({
+      ...ask(addPod(host, opener, 'pod2', '10.1.0.6').path),
+      runtime: runtimeOf('abc'),
+    });
+    const refused = expect(attached).rejects.toMatchObject({
+      code: 'not-ready',
+      message: expect.stringContaining('our epoch is not published yet'),
+    });
+    await clock.advance(11_000);
+    await refused;
+  });
+
+  test('GC detaches those of its network that the runtime does not know', async () => {
+    const { host, opener, store } = bench();
+    let last = 5;
+    const attach = async (name: string, runtime?: ReturnType<typeof runtimeOf>): Promise<void> => {
+      last += 1;
+      const { path } = addPod(host, opener, name, `10.1.0.${last}`);
+      await store.attach({ ...ask(path), name, ...(runtime === undefined ? {} : { runtime }) });
+    };
+    await attach('kept', runtimeOf('a'));
+    await attach('stale', runtimeOf('b'));
+    await attach('renamed', runtimeOf('a', 'eth0', 'other'));
+    await attach('by-hand');
+    expect(await store.collect('cbr0', [{ containerId: 'a', ifname: 'eth0' }])).toBe(1);
+    expect(
+      store
+        .list()
+        .map(({ pod }) => pod.name)
+        .sort(),
+    ).toEqual(['by-hand', 'kept', 'renamed']);
+    expect(await store.collect('cbr0', [{ containerId: 'a', ifname: 'eth1' }])).toBe(1);
+  });
+
+  test('CHECK tells what is not as attach left it', async () => {
+    const { host, opener, store, control } = bench();
+    const { path, inside } = addPod(host, opener, 'pod1', '10.1.0.5');
+    const { attachment } = runtimeOf('abc');
+    expect(await store.check(attachment, path)).toBeUndefined();
+    await store.attach({ ...ask(path), runtime: runtimeOf('abc') });
+    expect(await store.check(attachment, path)).toEqual([]);
+    const eth0 = inside.linkNamed('eth0');
+    inside.changeLink(eth0?.ifindex ?? 0, { mtuBytes: 1409 });
+    inside.addAddress(eth0?.ifindex ?? 0, '10.1.0.9', 24);
+    control.missing = () => 'hook gate';
+    expect(await store.check(attachment, path)).toEqual([
+      'its addresses have changed',
+      "MTU 1409 of eth0 is larger than the tunnel's 1408",
+      'hook gate',
+    ]);
+  });
+
+  test('have one device each', async () => {
+    const { host, opener, store } = bench();
+    const { path, inside } = addPod(host, opener, 'pod1', '10.1.0.5');
+    await store.attach({ ...ask(path), runtime: runtimeOf('abc') });
+    const second = host.addLink({ name: 'veth2', kind: 'veth' });
+    const net1 = inside.addLink({ name: 'net1', kind: 'veth', linkIndex: second.ifindex, linkNsid: 0 });
+    host.changeLink(second.ifindex, { linkIndex: net1.ifindex });
+    inside.addAddress(net1.ifindex, '10.1.0.6', 24);
+    await expect(
+      store.attach({ ...ask(path), device: 'net1', runtime: runtimeOf('abc', 'net1') }),
+    ).rejects.toMatchObject({ code: 'request', message: expect.stringContaining('second device') });
+    expect(store.list()).toHaveLength(1);
+  });
+});
+
+test('11 MTUs are lowered on both ends, and on routes that carry a larger one', async () => {
+  const { host, opener, store } = bench();
+  const { path, inside, hostDevice } = addPod(host, opener, 'pod1', '10.1.0.5');
+  const eth0 = inside.linkNamed('eth0')?.ifindex ?? 0;
+  inside.changeLink(eth0, { mtuBytes: 9000 });
+  host.changeLink(hostDevice.ifindex, { mtuBytes: 9000 });
+  inside.routeMtus.set(eth0, 8900);
+  host.routeMtus.set(hostDevice.ifindex, 1300);
+  await store.attach(ask(path));
+  expect(inside.linkNamed('eth0')?.mtuBytes).toBe(1408);
+  expect(host.linkNamed('pod1')?.mtuBytes).toBe(1408);
+  expect(inside.routeMtus.get(eth0)).toBe(1408);
+  expect(host.routeMtus.get(hostDevice.ifindex)).toBe(1300);
+});
