@@ -30,8 +30,8 @@ export class RememberingBus implements TopologyBus {
       cache.holds(record, verified.value.announcement);
       receive(record);
     }
-    cache.watch(() => bus.status().connected);
     await bus.start(receive);
+    cache.watch(() => bus.status().connected);
   }
 
   /** For whoever verifies what this bus delivers: keeps what is good. */
