@@ -30,7 +30,7 @@ import { DirectoryBus } from './sources/directory';
 import { GenerationFile } from './sources/generation';
 import { KafkaBus } from './sources/kafka';
 import { RememberingBus } from './sources/remembering';
-import { SeenStore, SeenStore } from './sources/seen';
+import { SeenStore } from './sources/seen';
 import { TopologyCache } from './sources/topology-cache';
 
 /** A superseded inbound SA goes once it was idle for this long. */
