@@ -9,6 +9,7 @@ export type ErrorCode =
   | 'bus' // the topology bus cannot be used
   | 'request' // a request over the API or socket is wrong
   | 'not-found'
+  | 'forbidden' // asked from where nobody may ask
   | 'not-ready'; // try again later
 
 /** An error with a code; `remedy` is shown to the user as the next step. */

@@ -15,7 +15,8 @@ import { ControlRoom } from './control/room';
 import type { AgentView } from './control/status';
 import { NODES_TOPIC, PODS_TOPIC } from './core/announcement';
 import { VxsealError } from './errors';
-import { listenUnix } from './http/server';
+import { Metrics } from './http/metrics';
+import { listenTcp, listenUnix, parseListen } from './http/server';
 import { RenewableIdentity } from './identity/renewal';
 import { installedVersion } from './installation';
 import { createDatapath } from './kernel/datapath';
@@ -77,9 +78,11 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
   const seen = await SeenStore.open(join(config.stateDir, 'seen.json'));
   const bus = rememberingBus(config, clock, log, identity);
   const announcer = makeAnnouncer(config, { bus, clock, log, identity, bootId, version });
+  const metrics = new Metrics();
   const room = new ControlRoom(roomSettings(config, bootId, version), {
     clock,
     log,
+    measures: metrics,
     netlink,
     opener: createNetnsOpener(native),
     datapath,
@@ -95,9 +98,15 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
     epochFile: new StateDirEpochFile(join(config.stateDir, 'epoch.json')),
     randomSecret: () => new Uint8Array(randomBytes(32)),
   });
-  const server = await listenUnix(room, log, join(config.runDir, SOCKET_NAME));
+  const api = { agent: room, metrics, log, version };
+  const server = await listenUnix(api, join(config.runDir, SOCKET_NAME));
   later(() => server.close());
   await keepConflist(config, clock, log, later);
+  const tcp = parseListen(config.http.listen);
+  if (tcp !== undefined) {
+    const pageServer = await listenTcp(api, tcp);
+    later(() => pageServer.close());
+  }
   later(() => announcer.stop());
   later(() => room.stop());
   later(() => identity.stop());

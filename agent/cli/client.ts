@@ -28,6 +28,7 @@ const CODES: readonly ErrorCode[] = [
   'bus',
   'request',
   'not-found',
+  'forbidden',
   'not-ready',
 ];
 

@@ -10,6 +10,7 @@ import type {
   Datapath,
   IpAddress,
   Log,
+  Measures,
   Netlink,
   NetnsOpener,
   PodGate,
@@ -56,6 +57,7 @@ export interface RoomSettings extends ReconcilerSettings {
 export interface RoomParts {
   readonly clock: Clock;
   readonly log: Log;
+  readonly measures: Measures;
   readonly netlink: Netlink;
   readonly opener: NetnsOpener;
   readonly datapath: Datapath;

@@ -75,12 +75,18 @@ export class Reconciler {
   private configuredFor: number | undefined;
   private lastUnderlay: Underlay | undefined;
   private lastPicture: Picture | undefined;
+  private lastDrift = 0;
 
   constructor(
     private readonly settings: ReconcilerSettings,
     private readonly parts: ReconcilerParts,
   ) {
     this.startedNs = parts.clock.monotonicNs();
+  }
+
+  /** Steps that the last pass found to be done at first sight. */
+  drift(): number {
+    return this.lastDrift;
   }
 
   picture(): Picture | undefined {
@@ -104,6 +110,7 @@ export class Reconciler {
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const planned = plan(picture.wanted, this.trusted(observed), this.parts.roster.inSync());
       const steps = planned.filter((step) => !attempted.has(stepKey(step)));
+      if (round === 0) this.lastDrift = steps.length;
       if (steps.length === 0) break;
       const applied = await applySteps(
         steps,

@@ -5,6 +5,7 @@ import type { PeerNumber } from '../core/ids';
 import type { VxsealError } from '../errors';
 import type { CniAnswer, CniAnswerer } from '../ports';
 import { Epochs } from './epochs';
+import { Flows } from './flows';
 import { Prober } from './liveness';
 import { Loop } from './loop';
 import type { RoomParts, RoomSettings } from './parts';
@@ -15,13 +16,23 @@ import { Publication } from './publication';
 import { judgeReadiness } from './readiness';
 import { type Picture, Reconciler } from './reconciler';
 import { RecordIntake } from './records';
-import type { AgentView, AttachRequest, BlockerName, BusView, PodStatus, Readiness, Status } from './status';
+import type {
+  AgentView,
+  AttachRequest,
+  BlockerName,
+  BusView,
+  FlowStatus,
+  PodStatus,
+  Readiness,
+  Status,
+} from './status';
 import {
   dropViews,
   epochView,
   hookViews,
   missingHooks,
   missingOfPod,
+  peerName,
   peerViews,
   podView,
   saViews,
@@ -43,6 +54,7 @@ export class ControlRoom implements AgentView {
   private readonly loop: Loop;
   private readonly publication: Publication;
   private readonly view: ViewParts;
+  private readonly flows: Flows;
   private readonly startedMs: number;
   /** Peer -> fingerprints of its sending SAs at the last pass. */
   private sendingUnder = new Map<PeerNumber, string>();
@@ -83,6 +95,12 @@ export class ControlRoom implements AgentView {
       (peer, error) => this.problems.reportError(`probe to ${this.nameOf(peer)}`, error),
       () => this.loop.kick(),
     );
+    this.flows = new Flows({
+      clock,
+      datapath,
+      nameOf: (number) => peerName(this.reconciler.picture(), number),
+      pods: () => this.pods.list(),
+    });
     this.loop = new Loop(clock, settings.reconcileIntervalMs, () => this.pass());
     this.view = {
       clock,
@@ -121,14 +139,22 @@ export class ControlRoom implements AgentView {
   // ------------------------------------------------------------------------------------------- a pass
 
   private async pass(): Promise<void> {
+    const { clock, measures } = this.parts;
+    const begunNs = clock.monotonicNs();
     await this.reconciler.pass();
+    measures.reconciled(Number(clock.monotonicNs() - begunNs) / 1e6);
+    measures.drifted(this.reconciler.drift());
     const picture = this.reconciler.picture();
     this.noteBus();
     this.noteIdentity();
     if (picture !== undefined) {
       this.watchPeers(picture);
       const mayPublish = this.intake.inSync();
+      const before = this.epochs.announced()?.number;
       if (await this.publication.after(picture, mayPublish)) this.loop.kick();
+      const published = this.epochs.announced();
+      if (published !== undefined && published.number !== before)
+        measures.rotated('published', clock.nowMs() - published.createdMs);
     }
   }
 
@@ -206,6 +232,7 @@ export class ControlRoom implements AgentView {
       pods: this.pods.list().map((pod) => podView(picture, pod, this.problems)),
       sas: saViews(picture, this.view),
       drops: dropViews(picture, datapath.dropCounts()),
+      recentDrops: this.flows.recentDrops(),
       hooks: picture === undefined ? [] : hookViews(picture),
       maps: datapath.mapUsage(),
       problems: this.problems.list(),
@@ -236,6 +263,10 @@ export class ControlRoom implements AgentView {
     });
   }
 
+  watchFlows(listener: (flow: FlowStatus) => void): () => void {
+    return this.flows.watch(listener);
+  }
+
   async attachPod(request: AttachRequest): Promise<PodStatus> {
     const pod = await this.pods.attach(request);
     return podView(this.reconciler.picture(), pod, this.problems);
@@ -264,7 +295,12 @@ export class ControlRoom implements AgentView {
   }
 
   rotate(): Promise<{ readonly epoch: number }> {
-    return this.publication.rotate(() => this.loop.run());
+    return this.publication
+      .rotate(() => this.loop.run())
+      .catch((error: unknown) => {
+        this.parts.measures.rotated('failed', 0);
+        throw error;
+      });
   }
 
   // ------------------------------------------------------------------------------------------- pieces

@@ -140,6 +140,34 @@ export interface DropStatus extends Traffic {
   readonly direction: 'egress' | 'ingress';
 }
 
+/** A packet that was looked at: dropped ones as far as they are reported, forwarded ones as a sample. */
+export interface FlowStatus {
+  readonly atMs: number;
+  readonly verdict: 'forwarded' | 'dropped';
+  /** Lower-case label of abi.h's drop_reason; '' for what was forwarded. */
+  readonly reason: string;
+  readonly direction: 'egress' | 'ingress';
+  /** Peer's node name, or '' where no peer is known for certain. */
+  readonly node: string;
+  /** "namespace/name" of the local pod that sends or receives it; '' for none. */
+  readonly pod: string;
+  /** 0 where it was not known yet. */
+  readonly vni: number;
+  /** Addresses are those of the underlay, not of pods. */
+  readonly outer: boolean;
+  readonly source: string;
+  readonly destination: string;
+  /** IP protocol number. */
+  readonly protocol: number;
+  /** 0 where the protocol has none, or they could not be read. */
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  /** Of the frame. */
+  readonly bytes: number;
+  /** More of the same kind that were counted and not reported, so that reporting stays cheap. */
+  readonly unreported: number;
+}
+
 export interface PodStatus {
   /** "<device>:<inode>" of its network namespace. */
   readonly id: string;
@@ -191,6 +219,8 @@ export interface Status {
   readonly pods: readonly PodStatus[];
   readonly sas: readonly SaStatus[];
   readonly drops: readonly DropStatus[];
+  /** The newest first; a few. */
+  readonly recentDrops: readonly FlowStatus[];
   readonly hooks: readonly HookStatus[];
   readonly maps: readonly MapStatus[];
   readonly problems: readonly Problem[];
@@ -210,6 +240,8 @@ export interface AttachRequest {
 export interface AgentView {
   status(): Status;
   readiness(): Readiness;
+  /** Drops and a sample of what is forwarded, as long as somebody watches. @returns how to stop. */
+  watchFlows(listener: (flow: FlowStatus) => void): () => void;
   /** Answers once the pod is hooked. Repeating it is no error. */
   attachPod(request: AttachRequest): Promise<PodStatus>;
   /** Idempotent: false when there was no such pod. */

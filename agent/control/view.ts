@@ -134,14 +134,15 @@ function youngest(agesMs: readonly number[]): number {
   return known.length === 0 ? -1 : Math.min(...known);
 }
 
-const nameOf = (picture: Picture | undefined, number: PeerNumber): NodeName | '' =>
+/** '' for none. */
+export const peerName = (picture: Picture | undefined, number: PeerNumber): NodeName | '' =>
   picture?.peers.find((peer) => peer.entry.number === number)?.node ?? '';
 
 export function dropViews(picture: Picture | undefined, counts: readonly DropCount[]): DropStatus[] {
   return counts
     .filter((drop) => drop.packets > 0n)
     .map(({ peer, reason, direction, packets, bytes }) => ({
-      node: nameOf(picture, peer),
+      node: peerName(picture, peer),
       reason,
       direction,
       packets: Number(packets),
@@ -155,7 +156,7 @@ export function saViews(picture: Picture | undefined, { clock, datapath }: ViewP
   const tx = datapath.sas.listTx().map(
     (sa): SaStatus => ({
       direction: 'tx',
-      node: nameOf(picture, sa.peer),
+      node: peerName(picture, sa.peer),
       vni: sa.vni,
       spi: spiText(sa.spi),
       fingerprint: sa.fingerprint,
@@ -167,7 +168,7 @@ export function saViews(picture: Picture | undefined, { clock, datapath }: ViewP
   const rx = datapath.sas.listRx().map(
     (sa): SaStatus => ({
       direction: 'rx',
-      node: nameOf(picture, sa.peer),
+      node: peerName(picture, sa.peer),
       vni: sa.vni,
       spi: spiText(sa.spi),
       fingerprint: sa.fingerprint,

@@ -12,6 +12,7 @@ export interface Failure {
 const STATUS_OF_CODE: Readonly<Record<ErrorCode, number>> = {
   request: 400,
   'not-found': 404,
+  forbidden: 403,
   'not-ready': 503,
   config: 500,
   kernel: 500,
@@ -27,7 +28,7 @@ export function handleFailures(server: FastifyInstance, log: Log): void {
     const failure: Failure = {
       code: 'not-found',
       message: `${request.method} ${request.url.slice(0, 200)}: there is no such resource here`,
-      remedy: 'Paths: /livez, /readyz, /v1/status, /v1/peers, /v1/pods, /v1/sas, /v1/drops.',
+      remedy: 'All paths: /openapi.json.',
     };
     return reply.code(404).send(failure);
   });

@@ -106,6 +106,24 @@ export const sa = record({
   lastOpenedAgeMs: real,
 });
 
+export const flow = record({
+  atMs: real,
+  verdict: text,
+  reason: text,
+  direction: text,
+  node: text,
+  pod: text,
+  vni: whole,
+  outer: flag,
+  source: text,
+  destination: text,
+  protocol: whole,
+  sourcePort: whole,
+  destinationPort: whole,
+  bytes: whole,
+  unreported: whole,
+});
+
 export const status = record({
   node,
   readiness,
@@ -114,6 +132,7 @@ export const status = record({
   pods: list(pod),
   sas: list(sa),
   drops: list(drop),
+  recentDrops: list(flow),
   hooks: list(record({ program: text, device: text, ifindex: whole, mode: text })),
   maps: list(record({ map: text, entries: whole, capacity: whole })),
   problems: list(record({ object: text, reason: text, remedy: text, sinceMs: real, count: whole })),
@@ -123,9 +142,11 @@ export const live = record({ live: flag });
 export const peers = record({ peers: list(peer) });
 export const pods = record({ pods: list(pod) });
 export const sas = record({ sas: list(sa) });
-export const drops = record({ drops: list(drop) });
+export const drops = record({ drops: list(drop), recentDrops: list(flow) });
 export const detached = record({ detached: flag });
 export const rotated = record({ epoch: whole });
+
+export const change = record({ atMs: real, object: text, state: text, reason: text, remedy: text });
 
 export const failure = record({ code: text, message: text, remedy: text });
 

@@ -1,16 +1,8 @@
 // The Datapath port: programs, hooks, maps and pins as one object. Everything it makes is pinned and goes on working
 // without it; only detach(), remove() and destroy() end something.
 import { randomBytes } from 'node:crypto';
-import {
-  ABI_VERSION,
-  decodeConfig,
-  decodeEvent,
-  decodeFlow,
-  encodeConfig,
-  encodeProbe,
-  type InstalledConfig,
-  MAP_LAYOUT,
-} from '../abi/codec';
+import { ABI_VERSION, decodeConfig, encodeConfig, type InstalledConfig, MAP_LAYOUT } from '../abi/codec';
+import { decodeEvent, decodeFlow, encodeProbe } from '../abi/events';
 import type { PeerNumber } from '../core/ids';
 import type { DatapathSettings, HookEntry, OverlayEntry, PeerEntry, PodEntry } from '../core/state';
 import { KernelError } from '../errors';
@@ -187,7 +179,7 @@ class PinnedDatapath implements Datapath {
 
   mapUsage(): { map: string; entries: number; capacity: number }[] {
     return Object.keys(MAP_LAYOUT)
-      .filter((name) => name !== 'config' && name !== 'events')
+      .filter((name) => !UNCOUNTED.has(name))
       .map((name) => {
         const map = this.map(name);
         return attempt(`look at map ${name}`, () => ({

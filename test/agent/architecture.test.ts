@@ -64,6 +64,8 @@ const EXCEPTIONS: Readonly<Record<string, Rule>> = {
 const OWNERS: Readonly<Record<string, readonly string[]>> = {
   netlink: ['kernel'],
   fastify: ['http'],
+  '@fastify/swagger': ['http'],
+  'prom-client': ['http'],
   commander: ['cli'],
   yaml: ['config'],
   pino: ['log.ts'],

@@ -1,5 +1,5 @@
 // Single packets reported to the agent: every drop as far as the meter goes, flows only while somebody watches.
-import { decodeFlow } from '../../agent/abi/codec';
+import { decodeFlow } from '../../agent/abi/events';
 import { ethernet, packet, udp } from './frames';
 import { DROPPED, native, PASS, REDIRECTED, World } from './world';
 

@@ -8,7 +8,7 @@ import { NODES_TOPIC, type NodeAnnouncement, type VerifiedAnnouncement } from '.
 import type { IpAddress, NodeName, Prefix, Vni } from '../../agent/core/ids';
 import { accept, type Result, refuse } from '../../agent/core/result';
 import type { RecordOrder } from '../../agent/core/roster';
-import type { BusRecord, TopologyBus } from '../../agent/ports';
+import type { BusRecord, Measures, TopologyBus } from '../../agent/ports';
 import { CniSource } from '../../agent/sources/cni';
 import { FakeBus, type MemoryTopics } from './bus';
 import { MemoryCheckpoint, MemoryEpochFile } from './checkpoint';
@@ -23,6 +23,13 @@ export const LEASE_MS = 300_000;
 export const RECONCILE_MS = 3000;
 export const PROBE_MS = 2000;
 const NEVER_MS = 10_000 * 24 * 3600_000;
+
+export const NO_MEASURES: Measures = {
+  reconciled: () => {},
+  drifted: () => {},
+  rotated: () => {},
+  answeredCni: () => {},
+};
 
 export interface FakeWorld {
   readonly clock: ManualClock;
@@ -174,6 +181,7 @@ export class FakeNode {
       {
         clock: this.clock,
         log: this.log,
+        measures: NO_MEASURES,
         netlink: this.network.netlink(),
         opener: this.opener,
         datapath,

@@ -1,5 +1,6 @@
 // Bytes written out by hand from bpf/abi.h: the codec and the headers check each other.
 import * as codec from '../../../agent/abi/codec';
+import * as events from '../../../agent/abi/events';
 import { DROP_REASONS, LAYOUT } from '../../../agent/abi/layout.gen';
 import type { IpAddress, PeerNumber, Prefix, Spi, Vni } from '../../../agent/core/ids';
 import type { OverlayEntry, PeerEntry, PodEntry, RxSa, TxSa } from '../../../agent/core/state';
@@ -226,9 +227,9 @@ describe('counters, probes, events', () => {
   test('a probe, from the shortest on', () => {
     const probe = { peer: PEER, id: 0x1122334455667788n, sentNs: 5n };
     const head = `${'00'.repeat(12)}88b50100${'07000000'}${'8877665544332211'}${'0500000000000000'}`;
-    expect(hex(codec.encodeProbe(probe, 36))).toBe(head);
-    expect(hex(codec.encodeProbe(probe, 60))).toBe(head + '00'.repeat(24));
-    for (const wrong of [35, 0, 60.5]) expect(() => codec.encodeProbe(probe, wrong)).toThrow(RangeError);
+    expect(hex(events.encodeProbe(probe, 36))).toBe(head);
+    expect(hex(events.encodeProbe(probe, 60))).toBe(head + '00'.repeat(24));
+    for (const wrong of [35, 0, 60.5]) expect(() => events.encodeProbe(probe, wrong)).toThrow(RangeError);
   });
 
   test('an event; anything else is none', () => {
@@ -241,17 +242,17 @@ describe('counters, probes, events', () => {
       '8e050000',
       '00000000',
     );
-    expect(codec.decodeEvent(record)).toEqual({
+    expect(events.decodeEvent(record)).toEqual({
       peer: PEER,
       id: 3n,
       sentNs: 5n,
       receivedNs: 9n,
       bytes: 1422,
     });
-    expect(codec.decodeEvent(record.subarray(1))).toBeUndefined();
-    expect(codec.decodeEvent(Buffer.alloc(0))).toBeUndefined();
+    expect(events.decodeEvent(record.subarray(1))).toBeUndefined();
+    expect(events.decodeEvent(Buffer.alloc(0))).toBeUndefined();
     record.writeUInt32LE(2, 0);
-    expect(codec.decodeEvent(record)).toBeUndefined();
+    expect(events.decodeEvent(record)).toBeUndefined();
   });
 });
 
@@ -295,23 +296,23 @@ describe('a packet that was reported', () => {
     return copy;
   };
 
-  test('a drop', () => expect(codec.decodeFlow(record)).toEqual(drop));
+  test('a drop', () => expect(events.decodeFlow(record)).toEqual(drop));
   test('a sample has no reason', () => {
-    expect(codec.decodeFlow(changed(0, 3))).toEqual({ ...drop, reason: undefined });
+    expect(events.decodeFlow(changed(0, 3))).toEqual({ ...drop, reason: undefined });
   });
   test('not IP: no addresses', () => {
     const bare = { ...drop, outer: false, source: undefined, destination: undefined };
-    expect(codec.decodeFlow(changed(71, 0))).toEqual(bare);
+    expect(events.decodeFlow(changed(71, 0))).toEqual(bare);
   });
   test('a reason of a newer data plane', () => {
-    expect(codec.decodeFlow(changed(69, 255))).toEqual({ ...drop, reason: 'unknown' });
+    expect(events.decodeFlow(changed(69, 255))).toEqual({ ...drop, reason: 'unknown' });
   });
   test('what is none', () => {
-    expect(codec.decodeFlow(changed(0, 1))).toBeUndefined();
-    expect(codec.decodeFlow(changed(0, 4))).toBeUndefined();
-    expect(codec.decodeFlow(record.subarray(1))).toBeUndefined();
-    expect(codec.decodeFlow(Buffer.concat([record, Buffer.alloc(1)]))).toBeUndefined();
-    expect(codec.decodeEvent(record)).toBeUndefined();
+    expect(events.decodeFlow(changed(0, 1))).toBeUndefined();
+    expect(events.decodeFlow(changed(0, 4))).toBeUndefined();
+    expect(events.decodeFlow(record.subarray(1))).toBeUndefined();
+    expect(events.decodeFlow(Buffer.concat([record, Buffer.alloc(1)]))).toBeUndefined();
+    expect(events.decodeEvent(record)).toBeUndefined();
   });
 });
 

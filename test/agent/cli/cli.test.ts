@@ -12,9 +12,9 @@ import type { Config } from '../../../agent/config';
 import type { Status } from '../../../agent/control/status';
 import { VxsealError } from '../../../agent/errors';
 import { listenUnix, type RunningServer } from '../../../agent/http/server';
+import { apiParts } from '../../fakes/api';
 import { FakeAgent, NOW_MS, samplePeer, samplePod, sampleStatus } from '../../fakes/status';
 
-const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 const folder = mkdtempSync(join(tmpdir(), 'vxseal-cli-'));
 const socket = join(folder, 'agent.sock');
 let agent: FakeAgent;
@@ -22,7 +22,7 @@ let running: RunningServer;
 
 beforeAll(async () => {
   agent = new FakeAgent();
-  running = await listenUnix(agent, quiet, socket);
+  running = await listenUnix(apiParts(agent), socket);
 });
 beforeEach(() => {
   agent.current = sampleStatus();
@@ -183,7 +183,7 @@ describe('listings', () => {
     expect(await json('pods')).toEqual({ pods: status.pods });
     expect(await json('pods', 'list')).toEqual({ pods: status.pods });
     expect(await json('sas')).toEqual({ sas: status.sas });
-    expect(await json('drops')).toEqual({ drops: status.drops });
+    expect(await json('drops')).toEqual({ drops: status.drops, recentDrops: status.recentDrops });
     expect(await json('rotate')).toEqual({ epoch: 5 });
   });
 

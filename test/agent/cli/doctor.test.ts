@@ -10,6 +10,7 @@ import type { IpAddress, NodeName, Prefix } from '../../../agent/core/ids';
 import { VxsealError } from '../../../agent/errors';
 import { listenUnix } from '../../../agent/http/server';
 import type { LinkInfo } from '../../../agent/ports';
+import { apiParts } from '../../fakes/api';
 import { FakeAgent, sampleStatus } from '../../fakes/status';
 
 const NOW_MS = Date.UTC(2026, 5, 1);
@@ -254,8 +255,7 @@ function flagOf(path: string): string {
 test('a running agent says whether it is ready', async () => {
   const agent = new FakeAgent(sampleStatus());
   const socket = join(folder, 'agent.sock');
-  const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
-  const running = await listenUnix(agent, quiet, socket);
+  const running = await listenUnix(apiParts(agent), socket);
   const sources = { file: '/dev/null', environment: {}, flags: FLAGS };
   const asked = async (): Promise<unknown> => (await examine(sources, machine(), NOW_MS, socket)).at(-1);
   expect(await asked()).toMatchObject({ name: 'agent', level: 'ok' });

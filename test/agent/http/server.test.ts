@@ -10,7 +10,8 @@ import type { Status } from '../../../agent/control/status';
 import { KernelError, VxsealError } from '../../../agent/errors';
 import { buildServer, listenUnix } from '../../../agent/http/server';
 import type { Log } from '../../../agent/ports';
-import { FakeAgent, samplePeer, samplePod, sampleStatus } from '../../fakes/status';
+import { apiParts } from '../../fakes/api';
+import { FakeAgent, sampleFlow, samplePeer, samplePod, sampleStatus } from '../../fakes/status';
 
 const SECRET = 'c0ffee00c0ffee00';
 const written: object[] = [];
@@ -22,7 +23,7 @@ let server: FastifyInstance;
 
 beforeEach(() => {
   agent = new FakeAgent();
-  server = buildServer(agent, log, { change: true });
+  server = buildServer(apiParts(agent, log), 'unix');
   written.length = 0;
 });
 afterEach(() => server.close());
@@ -40,7 +41,10 @@ describe('reading', () => {
     expect(await get('/v1/peers/node2')).toEqual({ status: 200, body: samplePeer() });
     expect(await get('/v1/pods')).toEqual({ status: 200, body: { pods: [samplePod()] } });
     expect(await get('/v1/sas')).toEqual({ status: 200, body: { sas: sampleStatus().sas } });
-    expect(await get('/v1/drops')).toEqual({ status: 200, body: { drops: sampleStatus().drops } });
+    expect(await get('/v1/drops')).toEqual({
+      status: 200,
+      body: { drops: sampleStatus().drops, recentDrops: [sampleFlow()] },
+    });
     expect(await get('/livez')).toEqual({ status: 200, body: { live: true } });
     expect(await get('/readyz')).toEqual({ status: 200, body: { ready: true, blockers: [] } });
   });
@@ -77,7 +81,7 @@ describe('reading', () => {
   test.each([
     ['/v1/peers/node9', 'peer node9: no record of such a node'],
     ['/v1/nothing', 'GET /v1/nothing: there is no such resource here'],
-    ['/', 'GET /: there is no such resource here'],
+    ['/v2/status', 'GET /v2/status: there is no such resource here'],
   ])('%s is not found', async (url, message) => {
     const { status, body } = await get(url);
     expect([status, body]).toEqual([404, { code: 'not-found', message, remedy: expect.stringMatching(/./) }]);
@@ -142,7 +146,7 @@ describe('changing', () => {
   });
 
   test('a listener without the changing group knows none of it', async () => {
-    const readOnly = buildServer(agent, log, { change: false });
+    const readOnly = buildServer(apiParts(agent, log), 'tcp');
     const asked = [
       await readOnly.inject({ method: 'POST', url: '/v1/rotate' }),
       await readOnly.inject({ method: 'POST', url: '/v1/pods', payload: request }),
@@ -165,7 +169,7 @@ describe('the socket', () => {
 
   test('is private whatever the umask, answers, and is gone afterwards', async () => {
     const before = process.umask(0);
-    const running = await listenUnix(agent, log, path);
+    const running = await listenUnix(apiParts(agent, log), path);
     expect(process.umask(before)).toBe(0);
     expect((statSync(path).mode & 0o777).toString(8)).toBe('600');
     expect(await agentClient(path).get('/livez')).toEqual({ live: true });
@@ -174,8 +178,8 @@ describe('the socket', () => {
   });
 
   test('of a live agent is left alone', async () => {
-    const running = await listenUnix(agent, log, path);
-    await expect(listenUnix(new FakeAgent(), log, path)).rejects.toMatchObject({
+    const running = await listenUnix(apiParts(agent, log), path);
+    await expect(listenUnix(apiParts(new FakeAgent(), log), path)).rejects.toMatchObject({
       code: 'state',
       message: `socket ${path}: another agent answers on it`,
     });
@@ -188,7 +192,7 @@ describe('the socket', () => {
     path = join(folder, 'agent.sock');
     await leaveStale(path);
     expect(statSync(path).isSocket()).toBe(true);
-    const next = await listenUnix(agent, log, path);
+    const next = await listenUnix(apiParts(agent, log), path);
     expect(await agentClient(path).get('/livez')).toEqual({ live: true });
     await next.close();
   });
@@ -197,7 +201,7 @@ describe('the socket', () => {
     rmSync(join(folder, 'run'), { recursive: true, force: true });
     path = join(folder, 'agent.sock');
     writeFileSync(path, 'precious');
-    await expect(listenUnix(agent, log, path)).rejects.toMatchObject({ code: 'state' });
+    await expect(listenUnix(apiParts(agent, log), path)).rejects.toMatchObject({ code: 'state' });
     expect(statSync(path).isFile()).toBe(true);
   });
 });
