@@ -6,6 +6,8 @@ import { type ErrorCode, VxsealError } from '../errors';
 export interface AgentClient {
   readonly socketPath: string;
   get(path: string): Promise<unknown>;
+  /** What is not JSON. */
+  text(path: string): Promise<string>;
   post(path: string, body?: object): Promise<unknown>;
   remove(path: string): Promise<unknown>;
 }
@@ -44,6 +46,11 @@ export function agentClient(socketPath: string): AgentClient {
   return {
     socketPath,
     get: (path) => call('GET', path, READ_TIMEOUT_MS),
+    text: async (path) => {
+      const { status, body } = await exchange(socketPath, 'GET', path, READ_TIMEOUT_MS, undefined);
+      if (status < 400) return body;
+      throw failureOf(parseBody(body, socketPath), status);
+    },
     post: (path, body) => call('POST', path, CHANGE_TIMEOUT_MS, body),
     remove: (path) => call('DELETE', path, CHANGE_TIMEOUT_MS),
   };
@@ -75,7 +82,7 @@ function exchange(
   });
 }
 
-function unreachable(socketPath: string, cause: NodeJS.ErrnoException): VxsealError {
+export function unreachable(socketPath: string, cause: NodeJS.ErrnoException): VxsealError {
   const object = `agent at ${socketPath}`;
   if (cause.code === 'ENOENT' || cause.code === 'ECONNREFUSED') {
     const remedy = 'Start it (vxseal agent, or systemctl start vxseal), or name its socket: --socket PATH.';

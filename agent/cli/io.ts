@@ -31,7 +31,15 @@ export function processIo(): Io {
 
 /** Indented JSON; characters a terminal would obey are escaped, since records hold text of other nodes. */
 export function writeJson(io: Io, value: unknown): void {
-  const text = JSON.stringify(value, null, 2);
+  writeEscaped(io, JSON.stringify(value, null, 2));
+}
+
+/** One line, for streams. */
+export function writeJsonLine(io: Io, value: unknown): void {
+  writeEscaped(io, JSON.stringify(value));
+}
+
+function writeEscaped(io: Io, text: string): void {
   io.out(text.replace(/[\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, escapeCharacter));
 }
 
