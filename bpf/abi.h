@@ -52,6 +52,7 @@ enum drop_reason {
 	DROP_NO_COOKIE,          /* frame for the overlay device that open did not decrypt */
 	DROP_POLICY,             /* refused by policy */
 	DROP_MULTICAST,          /* the host's own multicast or broadcast: the overlay carries unicast only */
+	DROP_NESTED_TAG,         /* VLAN tag behind a tag: the stack would look behind it where we do not */
 	DROP_INTERNAL,           /* a kernel helper failed */
 	DROP_ROUTER,             /* a pod played the router: advertisement or redirect (RFC 4861 §4.2, §4.5) */
 	DROP_TENANT,             /* between a tenant's pod and what is not its own VNI's */

@@ -23,8 +23,23 @@
 #define PAYLOAD_MIN (UDP_HEADER + VXLAN_HEADER + ETH_HLEN)
 #define VXLAN_F_VNI 0x08000000                       /* "I" flag, RFC 7348 §5 */
 
+/*
+ * What of an SA a packet is sealed or opened with. A copy, because an element of a hash map is used again as soon as
+ * another CPU deletes or replaces it, also under a program that still holds it: its counter must not be used with
+ * the key of the SA that moved in.
+ */
+struct sa_copy {
+	__u32 key[8];
+	__u32 salt;
+	__be32 spi;              /* sealing only */
+	__u32 flags;
+	__u32 peer;              /* opening only */
+	__u32 vni;               /* opening only */
+};
+
 struct work {
 	struct aead aead;
+	struct sa_copy sa;
 };
 
 struct {
@@ -111,6 +126,18 @@ static __always_inline __u32 sealed_text_bytes(__u32 len)
 	return (len + 2 + 3) & ~3u;
 }
 
+/* Orders the copy, the counter and the comparison, for the compiler; the atomic does for the CPU. */
+#define BARRIER() asm volatile("" ::: "memory")
+
+static __always_inline int same_key(const __u32 a[8], const __u32 b[8])
+{
+	__u32 difference = 0;
+
+	for (int i = 0; i < 8; i++)
+		difference |= a[i] ^ b[i];
+	return !difference;
+}
+
 /*
  * Seals the `len` bytes at text + 64: afterwards SPI … ICV lie at text + 48.
  * Returns the length of that, or -DROP_SA_EXHAUSTED: a counter never repeats under a key and never wraps.
@@ -118,23 +145,32 @@ static __always_inline __u32 sealed_text_bytes(__u32 len)
 static __noinline __attribute__((unused)) int esp_seal(struct work *w, struct tx_sa *sa, __u32 len)
 {
 	__u32 aad[4], aad_bytes, text, *esp;
-	__u64 seq, iv;
+	__u64 seq, iv, limit;
 
 	if (!w || !sa || len > ESP_TEXT_MAX)
 		return -DROP_TOO_BIG;
 	/* Checked before counting: beyond the limit the counter goes on at most once per CPU. */
 	if (*(volatile __u64 *)&sa->seq >= sa->limit)
 		return -DROP_SA_EXHAUSTED;
+	__builtin_memcpy(w->sa.key, sa->key, sizeof(w->sa.key));
+	w->sa.salt = sa->salt;
+	w->sa.spi = sa->spi;
+	w->sa.flags = sa->flags;
+	limit = sa->limit;
+	BARRIER();
 	seq = __sync_fetch_and_add(&sa->seq, 1) + 1;
-	if (seq > sa->limit)
+	BARRIER();
+	if (!same_key(w->sa.key, sa->key))
+		return -DROP_NO_SA; /* replaced in between: this number belongs to another key */
+	if (seq > limit)
 		return -DROP_SA_EXHAUSTED;
 	text = len + write_trailer(w, len);
 	iv = bpf_cpu_to_be64(seq);
-	aad_bytes = write_aad(aad, sa->spi, seq, sa->flags);
-	if (aead_seal(&w->aead, sa->key, sa->salt, iv, aad, aad_bytes, text))
+	aad_bytes = write_aad(aad, w->sa.spi, seq, w->sa.flags);
+	if (aead_seal(&w->aead, w->sa.key, w->sa.salt, iv, aad, aad_bytes, text))
 		return -DROP_INTERNAL;
 	esp = (__u32 *)(w->aead.text + ESP_AT);
-	esp[0] = sa->spi;
+	esp[0] = w->sa.spi;
 	esp[1] = bpf_htonl((__u32)seq);
 	*(__u64 *)(esp + 2) = iv;
 	return text + ESP_OVERHEAD;
@@ -142,7 +178,8 @@ static __noinline __attribute__((unused)) int esp_seal(struct work *w, struct tx
 
 /*
  * Opens SPI … ICV at text + 48 with `text` bytes of ciphertext: afterwards UDP | VXLAN | frame lie at text + 64.
- * Authenticates, then refuses replays, then checks what was authenticated. Returns the payload's length or -DROP_*.
+ * Authenticates, then refuses replays, then checks what was authenticated. Returns the payload's length or -DROP_*;
+ * whose the packet is stands in w->sa, not in *sa.
  */
 static __noinline __attribute__((unused)) int esp_open(struct work *w, struct rx_sa *sa, const struct config *cfg, __u32 text)
 {
@@ -154,15 +191,24 @@ static __noinline __attribute__((unused)) int esp_open(struct work *w, struct rx
 
 	if (!w || !sa || !cfg || text > ESP_TEXT_MAX || text < PAYLOAD_MIN + 2)
 		return -DROP_MALFORMED;
+	__builtin_memcpy(w->sa.key, sa->key, sizeof(w->sa.key));
+	w->sa.salt = sa->salt;
+	w->sa.flags = sa->flags;
+	w->sa.peer = sa->peer;
+	w->sa.vni = sa->vni;
+	BARRIER();
 	esp = (__u32 *)(w->aead.text + ESP_AT);
 	seq_low = bpf_ntohl(esp[1]);
 	iv = *(__u64 *)(esp + 2); /* not a counter to the receiver: the kernel's own IPsec sends seq XOR random */
-	seq = sa->flags & SA_F_ESN ? infer_sequence(sa->top, seq_low) : seq_low;
+	seq = w->sa.flags & SA_F_ESN ? infer_sequence(sa->top, seq_low) : seq_low;
 	if (!replay_may_accept(sa, seq))
 		return -DROP_REPLAY;
-	aad_bytes = write_aad(aad, esp[0], seq, sa->flags);
-	if (aead_open(&w->aead, sa->key, sa->salt, iv, aad, aad_bytes, text))
+	aad_bytes = write_aad(aad, esp[0], seq, w->sa.flags);
+	if (aead_open(&w->aead, w->sa.key, w->sa.salt, iv, aad, aad_bytes, text))
 		return -DROP_BAD_ICV;
+	BARRIER();
+	if (!same_key(w->sa.key, sa->key))
+		return -DROP_UNKNOWN_SPI; /* replaced in between: the window is another SA's */
 	if (!replay_accept(sa, seq, bpf_ktime_get_ns()))
 		return -DROP_REPLAY;
 
@@ -180,7 +226,7 @@ static __noinline __attribute__((unused)) int esp_open(struct work *w, struct rx
 	if (udp->dest != bpf_htons(cfg->vxlan_port) || bpf_ntohs(udp->len) != payload ||
 	    !(vxlan[0] & bpf_htonl(VXLAN_F_VNI)))
 		return -DROP_NOT_VXLAN;
-	if (bpf_ntohl(vxlan[1]) >> 8 != sa->vni)
+	if (bpf_ntohl(vxlan[1]) >> 8 != w->sa.vni)
 		return -DROP_WRONG_VNI;
 	return payload;
 }

@@ -8,6 +8,8 @@
 
 #include "parse.h"
 
+#define VID_MASK 0x0fff /* of a tag's control information (IEEE 802.1Q) */
+
 /*
  * For a frame that arrived in clear in the host's namespace. `wire`: it came over an underlay device, where even
  * our own pods' addresses cannot be the source. Returns PASS or -DROP_NAKED_INNER.
@@ -17,8 +19,12 @@ static __always_inline int refuse_naked(struct __sk_buff *skb, const struct conf
 	struct overlay_value *from, *to;
 	struct ip_info ip = {};
 
-	if (parse_skb(skb, &ip))
+	if (parse_skb(skb, &ip)) {
+		/* Behind a priority tag (VID 0) the stack takes off a second one, and routes what we did not see. */
+		if (is_tag(ip.ethertype) && !(skb->vlan_present && (skb->vlan_tci & VID_MASK)))
+			return -DROP_NESTED_TAG;
 		return PASS; /* not IP, or a header the stack itself refuses */
+	}
 	from = find_owner(cfg->host_vni, ip.src);
 	if (!from)
 		return PASS;

@@ -49,9 +49,9 @@ static __always_inline int open_packet(struct xdp_md *ctx, __u32 *peer)
 	if ((void *)(meta + 1) > (void *)(long)ctx->data)
 		return -DROP_INTERNAL;
 	meta->cookie = cfg->cookie;
-	meta->vni = sa->vni;
-	meta->peer = sa->peer;
-	count_opened(sa->peer, frame);
+	meta->vni = w->sa.vni;
+	meta->peer = w->sa.peer;
+	count_opened(w->sa.peer, frame);
 	return PASS;
 }
 
@@ -106,8 +106,9 @@ static __always_inline int open_frame(struct __sk_buff *skb, __u32 *peer)
 	    bpf_skb_change_tail(skb, frame, 0))
 		return -DROP_INTERNAL;
 	bpf_csum_level(skb, BPF_CSUM_LEVEL_RESET);
+	*peer = w->sa.peer;
 	count_opened(*peer, frame);
-	return deliver_frame(skb, cfg, sa->vni, *peer);
+	return deliver_frame(skb, cfg, w->sa.vni, w->sa.peer);
 }
 
 SEC("tc") int open_tc(struct __sk_buff *skb)

@@ -99,6 +99,12 @@ static __always_inline int parse_skb(struct __sk_buff *skb, struct ip_info *ip)
 	return parse_ip((void *)(long)skb->data, (void *)(long)skb->data_end, ip);
 }
 
+/* Any further tag behind the one that the kernel took off into skb->vlan_tci. */
+static __always_inline int is_tag(__be16 ethertype)
+{
+	return ethertype == bpf_htons(ETH_P_8021Q) || ethertype == bpf_htons(ETH_P_8021AD);
+}
+
 static __always_inline struct overlay_value *find_owner(__u32 vni, const __u8 addr[16])
 {
 	struct overlay_key key = { .prefixlen = 32 + 128, .vni = vni };

@@ -3,35 +3,15 @@
  * seal: tc egress on the underlay. VXLAN that our VXLAN device made becomes ESP; everything else of the overlay
  * that would leave in clear is dropped here, at the last hook before the wire.
  */
+#include "clear.h"
 #include "csum.h"
 #include "esp.h"
 
-/*
- * The last guard, for a frame that is not our VXLAN. Host-to-host traffic between node addresses is outside the
- * overlay, and pods' traffic to the world stays as the primary CNI made it; what names a remote pod, or joins a
- * pod and a peer's node, belongs inside.
- */
-static __always_inline int refuse_clear(struct __sk_buff *skb, const struct config *cfg, const struct ip_info *ip)
-{
-	struct overlay_value *to = find_owner(cfg->host_vni, ip->dst);
-	struct overlay_value *from = find_owner(cfg->host_vni, ip->src);
-
-	if (skb->tc_index == stamp_steered(cfg))
-		return -DROP_CLEAR_EGRESS;
-	if (is_remote(to) && is_pod_range(to))
-		return -DROP_CLEAR_EGRESS;
-	if (is_remote(from) && is_pod_range(from))
-		return -DROP_CLEAR_EGRESS;
-	if (is_remote(to) && is_pod_range(from))
-		return -DROP_CLEAR_EGRESS;
-	return PASS;
-}
-
-/* Outer headers for `esp_bytes` of ESP: the IP header is the VXLAN device's with other lengths. */
-static __always_inline int write_outer_v4(struct __sk_buff *skb, const struct tx_sa *sa, const struct config *cfg,
+/* Outer headers for `esp_bytes` of ESP: the IP header is the VXLAN device's with other lengths. `udp_bytes` is 0 for raw
+ * ESP. */
+static __always_inline int write_outer_v4(struct __sk_buff *skb, const struct config *cfg, __u32 udp_bytes,
 					  __u32 esp_bytes)
 {
-	__u32 udp_bytes = sa->flags & SA_F_RAW ? 0 : UDP_HEADER;
 	struct iphdr ip;
 	struct udphdr udp;
 
@@ -53,10 +33,9 @@ static __always_inline int write_outer_v4(struct __sk_buff *skb, const struct tx
 }
 
 /* IPv6 needs a real UDP checksum: Linux drops zero (RFC 8200 §8.1). */
-static __always_inline int write_outer_v6(struct __sk_buff *skb, struct work *w, const struct tx_sa *sa,
-					  const struct config *cfg, __u32 esp_bytes)
+static __always_inline int write_outer_v6(struct __sk_buff *skb, struct work *w, const struct config *cfg,
+					  __u32 udp_bytes, __u32 esp_bytes)
 {
-	__u32 udp_bytes = sa->flags & SA_F_RAW ? 0 : UDP_HEADER;
 	struct ipv6hdr ip;
 	struct udphdr udp;
 
@@ -74,6 +53,11 @@ static __always_inline int write_outer_v6(struct __sk_buff *skb, struct work *w,
 	if (udp_bytes && bpf_skb_store_bytes(skb, ETH_HLEN + IP6_HEADER, &udp, sizeof(udp), 0))
 		return -DROP_INTERNAL;
 	return PASS;
+}
+
+static __always_inline __u32 udp_header(__u32 sa_flags)
+{
+	return sa_flags & SA_F_RAW ? 0 : UDP_HEADER;
 }
 
 static __always_inline void count_sealed(__u32 peer, __u32 bytes)
@@ -131,7 +115,7 @@ static __always_inline int seal_frame(struct __sk_buff *skb, const struct config
 	sa = find_sa(skb, ip, peer, &err);
 	if (!sa)
 		return err;
-	outer = header + (sa->flags & SA_F_RAW ? 0 : UDP_HEADER);
+	outer = header + udp_header(sa->flags);
 	/* bpf_skb_change_tail() would let it grow beyond the device's MTU. */
 	if (outer + ESP_OVERHEAD + sealed_text_bytes(payload) > cfg->underlay_mtu)
 		return -DROP_TOO_BIG;
@@ -143,10 +127,12 @@ static __always_inline int seal_frame(struct __sk_buff *skb, const struct config
 	if (err < 0)
 		return err;
 	esp_bytes = err;
+	outer = header + udp_header(w->sa.flags);
 	/* Segments share pages with the sender's retransmit queue: a private copy before writing. */
 	if (bpf_skb_change_tail(skb, ETH_HLEN + outer + esp_bytes, 0) || bpf_skb_pull_data(skb, skb->len))
 		return -DROP_INTERNAL;
-	err = header == IP4_HEADER ? write_outer_v4(skb, sa, cfg, esp_bytes) : write_outer_v6(skb, w, sa, cfg, esp_bytes);
+	err = header == IP4_HEADER ? write_outer_v4(skb, cfg, udp_header(w->sa.flags), esp_bytes)
+				   : write_outer_v6(skb, w, cfg, udp_header(w->sa.flags), esp_bytes);
 	if (err)
 		return err;
 	esp_at = ETH_HLEN + outer;
@@ -173,7 +159,7 @@ static __always_inline int seal_or_refuse(struct __sk_buff *skb, __u32 *peer)
 	    !bpf_skb_load_bytes(skb, ETH_HLEN + ip.header_bytes, &udp, sizeof(udp)) &&
 	    udp.dest == bpf_htons(cfg->vxlan_port))
 		return seal_frame(skb, cfg, &ip, peer);
-	return refuse_clear(skb, cfg, &ip);
+	return refuse_clear(skb, cfg, &ip, 1);
 }
 
 SEC("tc") int seal(struct __sk_buff *skb)

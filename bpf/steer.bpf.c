@@ -51,8 +51,8 @@ static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 		return -DROP_NOT_CONFIGURED;
 	vni = pod->vni;
 	err = parse_skb(skb, &ip);
-	if (err == -DROP_INNER_PROTOCOL)
-		return PASS; /* ARP and the like stay on this link */
+	if (err == -DROP_INNER_PROTOCOL) /* ARP and the like stay on this link; tags hide what is behind them */
+		return is_tag(ip.ethertype) ? -DROP_NESTED_TAG : PASS;
 	if (err)
 		return err;
 	err = find_layer4(skb, &ip, &l4);

@@ -263,6 +263,7 @@ export const DROP_REASONS = [
   'no_cookie',
   'policy',
   'multicast',
+  'nested_tag',
   'internal',
   'router',
   'tenant',

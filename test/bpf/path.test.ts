@@ -19,6 +19,8 @@ beforeAll(() => {
     'bpf/gate',
     'bpf/admit',
     'bpf/guard',
+    'bpf/fence',
+    'test/bpf/astray',
     'bpf/deliver',
     'test/bpf/stamped',
     'test/bpf/opened',
@@ -84,6 +86,8 @@ describe('steer, on what a pod sends', () => {
     ['a router solicitation', icmp6('fe80::2', 'ff02::2', 133), PASS, []],
     ['a neighbour solicitation', icmp6('fe80::2', 'ff02::1:ff00:1', 135), PASS, []],
     ['ARP', ethernet(Buffer.alloc(46), 0x0806), PASS, []],
+    ['a tag behind a tag', ethernet(tagged(clear(POD, REMOTE)), 0x8100), DROPPED, ['egress:nested_tag']],
+    ['a service tag', ethernet(tagged(clear(POD, REMOTE)), 0x88a8), DROPPED, ['egress:nested_tag']],
     ['a probe', ethernet(Buffer.alloc(60), 0x88b5), PASS, []],
     [
       'a first fragment',
@@ -123,6 +127,33 @@ describe('steer, on what a pod sends', () => {
     } finally {
       other.close();
     }
+  });
+});
+
+describe('fence, on what leaves over any other device', () => {
+  const refused = ['egress:clear_egress'];
+  const table: Case[] = [
+    ['pod to remote pod', clear(POD, REMOTE), DROPPED, refused],
+    ['node to remote pod', clear(NODE_A, REMOTE), DROPPED, refused],
+    ['stranger to remote pod', clear(WORLD, REMOTE), DROPPED, refused],
+    ['to a range without a peer', clear(NODE_A, '10.9.0.1'), DROPPED, refused],
+    ['pod to a peer node', clear(POD, NODE_B), DROPPED, refused],
+    ['a remote pod, to the world', clear(REMOTE, WORLD), DROPPED, refused],
+    ['a remote pod, to a local pod behind a bridge', clear(REMOTE, '10.1.0.9'), PASS, []],
+    ['node to a local pod behind a bridge', clear(NODE_A, '10.1.0.9'), PASS, []],
+    ['pod to the world', clear(POD, WORLD), PASS, []],
+    ['node to node', clear(NODE_A, NODE_B), PASS, []],
+    ['IPv6, pod to remote pod', clear(POD6, REMOTE6), DROPPED, refused],
+    ['ARP', ethernet(Buffer.alloc(46), 0x0806), PASS, []],
+  ];
+  test.each(table)('%s', (_name, frame, verdict, drops) => {
+    expect([world.tc('fence', frame).retval, world.drops()]).toEqual([verdict, drops]);
+  });
+
+  test('VXLAN that the device made and the routing sent astray', () => {
+    const astray = ethernet(packet(NODE_A, NODE_B, udp(1, 14789, vxlan(42, clear(POD, REMOTE)))));
+    expect([world.tc('fence_steered', astray).retval, world.drops()]).toEqual([DROPPED, refused]);
+    expect([world.tc('fence', astray).retval, world.drops()]).toEqual([PASS, []]);
   });
 });
 
@@ -250,6 +281,7 @@ describe('deliver, on what a peer’s key opened', () => {
 
 describe('what arrives in clear', () => {
   const naked = ['ingress:naked_inner'];
+  const nested = ['ingress:nested_tag'];
   const table: [string, Buffer, [wire: string[], other: string[], pod: string[]]][] = [
     ['remote pod to local pod', clear(REMOTE, POD), [naked, naked, naked]],
     ['remote pod to this node', clear(REMOTE, NODE_A), [naked, naked, naked]],
@@ -260,6 +292,7 @@ describe('what arrives in clear', () => {
     ['the world to local pod', clear(WORLD, POD), [[], [], []]],
     ['IPv6, remote pod', clear(REMOTE6, POD6), [naked, naked, naked]],
     ['ARP', ethernet(Buffer.alloc(46), 0x0806), [[], [], []]],
+    ['a tag behind a priority tag', ethernet(tagged(clear(REMOTE, POD)), 0x8100), [nested, nested, []]],
   ];
   test.each(table)('%s', (_name, frame, expected) => {
     const seen = ['deliver', 'guard', 'gate'].map((program) => {
@@ -297,6 +330,11 @@ describe('what arrives in clear', () => {
     }
   });
 });
+
+/** What follows the type of an outer tag: VID 0, then the frame's own type and packet. */
+function tagged(frame: Buffer): Buffer {
+  return Buffer.concat([Buffer.alloc(2), frame.subarray(12)]);
+}
 
 function broken(frame: Buffer, at: number, value: number): Buffer {
   frame.writeUInt8(value, at);

@@ -131,6 +131,13 @@ describe('what seal refuses', () => {
     ['node to remote pod', 'seal', () => clear(NODE_A, '10.2.0.2'), 'clear_egress'],
     ['stranger to remote pod', 'seal', () => clear('198.51.100.1', '10.2.0.2'), 'clear_egress'],
     ['anyone to a protected range', 'seal', () => clear(NODE_A, '10.9.0.2'), 'clear_egress'],
+    ['pod to a pod of ours that is gone', 'seal', () => clear('10.1.0.2', '10.1.0.99'), 'clear_egress'],
+    [
+      'a remote pod to a pod of ours that is gone',
+      'seal',
+      () => clear('10.2.0.2', '10.1.0.99'),
+      'clear_egress',
+    ],
     ['pod to a peer node', 'seal', () => clear('10.1.0.2', NODE_B), 'clear_egress'],
     ['a remote pod, forwarded', 'seal', () => clear('10.2.0.2', '198.51.100.1'), 'clear_egress'],
     [

@@ -21,7 +21,7 @@ export const XDP_PASS = 2;
 const REASONS = [
   'none not_configured malformed fragment no_peer no_sa sa_exhausted gso too_big forged_vxlan clear_egress',
   'spoofed_source naked_inner unknown_spi replay bad_icv bad_trailer not_vxlan wrong_vni inner_protocol',
-  'inner_source inner_destination no_cookie policy multicast internal router tenant',
+  'inner_source inner_destination no_cookie policy multicast nested_tag internal router tenant',
 ]
   .join(' ')
   .split(' ');
