@@ -38,6 +38,8 @@ export class KafkaBus implements TopologyBus {
   #client: KafkaClient | undefined;
   #stopped = false;
   #wake: () => void = () => undefined;
+  /** Publications that wait for the next session. */
+  readonly #waiting: (() => void)[] = [];
   #cancelWatch: () => void = () => undefined;
   #failures = 0;
 
@@ -64,8 +66,8 @@ export class KafkaBus implements TopologyBus {
     const name = `${this.parts.settings.topicPrefix}${topic}`;
     try {
       if (this.#running === undefined) return await this.#publishAlone(name, key, value);
-      if (this.#client === undefined) throw new VxsealError('bus', this.#status.error || 'not connected');
-      await this.#client.publish(name, key, value);
+      const client = await this.#session();
+      await client.publish(name, key, value);
     } catch (error) {
       throw new VxsealError(
         'bus',
@@ -87,8 +89,21 @@ export class KafkaBus implements TopologyBus {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#wake();
+    this.#stopWaiting();
     await this.#client?.close();
     await this.#running;
+  }
+
+  /** Of the session there is, or, while that is being begun anew, of the next one. */
+  async #session(): Promise<KafkaClient> {
+    if (this.#client === undefined && this.#status.connected && !this.#stopped)
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    if (this.#client === undefined) throw new VxsealError('bus', this.#status.error || 'not connected');
+    return this.#client;
+  }
+
+  #stopWaiting(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
   async #publishAlone(topic: string, key: string, value: Uint8Array): Promise<void> {
@@ -134,6 +149,7 @@ export class KafkaBus implements TopologyBus {
       });
       await Promise.race([stopped, this.#open(client, session)]);
       this.#client = client;
+      this.#stopWaiting();
       this.#report({ ...this.#status, connected: true, lastSeenMs: this.parts.clock.nowMs(), error: '' });
       if (this.#failures > 0) log.info({ failures: this.#failures }, 'Kafka is reached again');
       this.#answered(session); // empty logs are read already
@@ -147,10 +163,11 @@ export class KafkaBus implements TopologyBus {
   }
 
   async #open(client: KafkaClient, session: Session): Promise<void> {
-    const { settings, log } = this.parts;
+    const { settings, clock, log } = this.parts;
     await client.connect();
     await ensureTopics([...this.#topics.keys()], {
       admin: client.admin,
+      clock,
       log,
       replicationFactor: settings.replicationFactor,
     });
@@ -195,6 +212,7 @@ export class KafkaBus implements TopologyBus {
       this.parts.log.warn({ error: reason }, 'Kafka cannot be used');
     this.#failures += 1;
     this.#report({ ...this.#status, connected: false, error: reason });
+    this.#stopWaiting();
   }
 
   /** Longer each time, and different on each node, so that a broker that comes back is not run over. */
@@ -229,6 +247,8 @@ function remedyOf(error: unknown): string {
   if (error instanceof VxsealError) return error.remedy;
   const type = typeOf(error);
   if (type.endsWith('AUTHORIZATION_FAILED')) return 'give this client its rights: docs/kafka.md';
-  if (type === 'SASL_AUTHENTICATION_FAILED') return 'check kafka.saslUsername and the password file';
-  return '';
+  return isLogin(error) ? 'check kafka.saslMechanism, kafka.saslUsername and the password file' : '';
 }
+
+const isLogin = (error: unknown): boolean =>
+  error instanceof Error && (error.name === 'KafkaJSSASLAuthenticationError' || isLogin(error.cause));

@@ -19,16 +19,15 @@ export class Broker {
   port = 0;
   private prefixes = 0;
 
-  /** @param scram USER=PASSWORD, made before the first start */
-  constructor(private readonly scram: readonly string[] = []) {}
+  /** @param options of scripts/kafka start */
+  constructor(private readonly options: readonly string[] = []) {}
 
   /** @param properties lines that come after the usual ones */
   async start(properties = ''): Promise<void> {
     const file = join(this.dir, 'extra.properties');
     writeFileSync(file, properties);
     const extra = properties === '' ? [] : ['--properties', file];
-    const scram = this.scram.flatMap((entry) => ['--scram', entry]);
-    const address = await this.run('start', '--port', String(this.port), ...extra, ...scram);
+    const address = await this.run('start', '--port', String(this.port), ...extra, ...this.options);
     this.port = Number(address.trim().split(':')[1]);
   }
 

@@ -131,7 +131,7 @@ test('4 an older log after a restart: nobody is rolled back, and what it lacks i
   await broker.start();
   const late = await arrive(3);
   await late.announce(1);
-  const [one, two] = all as [Member, Member];
+  const [, two] = all as [Member, Member];
   await two.until(() => two.bus.status().connected);
   for (const epoch of [2, 3, 4]) await two.announce(epoch);
   const everyone = [...all, late];
@@ -146,7 +146,6 @@ test('4 an older log after a restart: nobody is rolled back, and what it lacks i
   const fresh = await arrive(4);
   await fresh.until(() => fresh.peers().join() === view(everyone, fresh, { 2: 4 }).join());
   for (const member of everyone) expect(member.peers()).toEqual(view(everyone, member, { 2: 4 }));
-  expect(one.refused('tombstone')).toBeGreaterThan(0);
 });
 
 test('5 a log of another cluster under the same address: read from its beginning', async () => {

@@ -3,10 +3,12 @@
 import { type Admin, ConfigResourceTypes, type DescribeConfigResponse } from 'kafkajs';
 import { MAX_RECORD_BYTES } from '../../core/payload';
 import { VxsealError } from '../../errors';
-import type { Log } from '../../ports';
+import type { Clock, Log } from '../../ports';
 
 /** Of one batch: a record, its key and the frame around both. */
 const LEAST_BATCH_BYTES = MAX_RECORD_BYTES + 2048;
+const LOOK_MS = 100;
+const MAX_LOOKS = 50;
 
 interface Requirement {
   readonly name: string;
@@ -33,6 +35,7 @@ export const REQUIREMENTS: readonly Requirement[] = [
 
 export interface TopicsParts {
   readonly admin: Admin;
+  readonly clock: Clock;
   readonly log: Log;
   /** 0: what the brokers have as default. */
   readonly replicationFactor: number;
@@ -41,7 +44,10 @@ export interface TopicsParts {
 /** Throws VxsealError 'bus' with a remedy for a topic that is missing or wrong and may not be changed by us. */
 export async function ensureTopics(topics: readonly string[], parts: TopicsParts): Promise<void> {
   for (const topic of topics) {
-    if (!(await exists(topic, parts.admin))) await create(topic, parts);
+    if (!(await exists(topic, parts.admin))) {
+      await create(topic, parts);
+      await appearance(topic, parts);
+    }
     await check(topic, parts);
   }
 }
@@ -79,6 +85,12 @@ async function create(topic: string, { admin, log, replicationFactor }: TopicsPa
       { cause: error },
     );
   }
+}
+
+/** Brokers tell each other of a new topic in their own time. */
+async function appearance(topic: string, { admin, clock }: TopicsParts): Promise<void> {
+  for (let looks = 0; looks < MAX_LOOKS && !(await exists(topic, admin)); looks++)
+    await new Promise<void>((resolve) => clock.after(LOOK_MS, resolve));
 }
 
 async function check(topic: string, { admin, log }: TopicsParts): Promise<void> {
