@@ -60,7 +60,7 @@ export interface Config {
     readonly mtuBytes: number;
     /** Pod prefixes of this node, by VNI. */
     readonly prefixes: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
-    /** Whole cluster ranges: what lies in them and belongs to no peer is dropped. */
+    /** Whole cluster ranges, of each VNI in use: what lies in them and belongs to no peer is dropped. */
     readonly protectedPrefixes: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
   };
   readonly keys: {

@@ -1,9 +1,9 @@
 // The checks of `vxseal doctor` that need no kernel access of their own: from what was read to a verdict and its
 // remedy. Reads through DoctorParts only, so that tests decide what the machine looks like.
 import type { Config } from '../config';
-import { addressFamily, prefixContains } from '../core/bytes';
+import { addressFamily } from '../core/bytes';
 import { claimOutsideGrant, type Grant } from '../core/grant';
-import type { IpAddress, Prefix, Vni } from '../core/ids';
+import type { IpAddress } from '../core/ids';
 import { innerMtuBytes } from '../core/mtu';
 import { VxsealError } from '../errors';
 import type { AddressInfo, KernelProbe, LinkInfo } from '../ports';
@@ -203,18 +203,4 @@ export function clockCheck(nowMs: number, newestRecordMs: number): Check {
   return aheadMs > FUTURE_TOLERANCE_MS
     ? warn(name, `${shown}, but a record on the bus is ${age(aheadMs)} newer`, remedy)
     : ok(name, shown);
-}
-
-/** Own prefixes outside the cluster's ranges would not be protected while their owner is unknown. */
-export function protectionCheck(config: Config): Check {
-  const name = 'protected prefixes';
-  const { prefixes, protectedPrefixes } = config.overlay;
-  const covers = (vni: Vni, prefix: Prefix): boolean =>
-    protectedPrefixes.some(
-      (group) => group.vni === vni && group.prefixes.some((outer) => prefixContains(outer, prefix)),
-    );
-  const bare = prefixes.flatMap(({ vni, prefixes: own }) => own.filter((prefix) => !covers(vni, prefix)));
-  if (bare.length === 0) return ok(name, prefixes.length === 0 ? 'no pod prefixes here' : 'hold all of ours');
-  const remedy = "Name the cluster's whole pod ranges in overlay.protectedPrefixes.";
-  return warn(name, `do not hold ${bare.join(', ')}: pods of unknown nodes are not recognised`, remedy);
 }

@@ -66,7 +66,6 @@ export async function examine(
     namespaces,
     ...(await identityAndUnderlay(config, parts, nowMs)),
     ...busAndClock(config, parts, nowMs),
-    checks.protectionCheck(config),
     await agentCheck(socketPath ?? socketPathIn(config.runDir)),
   ];
 }

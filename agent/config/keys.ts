@@ -222,11 +222,13 @@ export const KEYS: KeyTable = {
   },
   'overlay.protectedPrefixes': {
     type: values.prefixGroups,
-    fallback: () => [],
-    description: 'Whole pod ranges of the cluster: what lies in them and belongs to no peer is dropped.',
+    fallback: undefined,
+    description:
+      'Whole pod ranges of the cluster, for each VNI in use; they hold `overlay.prefixes`. What lies in them and belongs to no peer is dropped.',
   },
   'keys.packetLimit': {
-    type: values.bigInteger(1024n, (1n << 64n) - 1n),
+    // Beyond the limit the counter goes on by a packet a CPU; half the range leaves room for any number of them.
+    type: values.bigInteger(1024n, 1n << 63n),
     fallback: () => 1n << 40n,
     description: 'Packets that one key may seal; at the limit it stops.',
   },

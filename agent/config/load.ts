@@ -14,6 +14,7 @@ import {
   type KeySpec,
   type KeyValue,
 } from './keys';
+import { checkProtection } from './protect';
 import { mergeGroups, type PrefixGroup, UNNAMED_VNI } from './values';
 
 export interface ConfigSources {
@@ -183,6 +184,9 @@ function crossCheck(config: Config, origins: ReadonlyMap<KeyPath, string>): Conf
       'Give a shorter path.',
     );
   }
+  const { vni, prefixes, protectedPrefixes } = config.overlay;
+  for (const { reason, remedy } of checkProtection(vni, prefixes, protectedPrefixes))
+    report('overlay.protectedPrefixes', reason, remedy);
   checkKafka(config, report);
   return issues;
 }

@@ -322,7 +322,8 @@ describe('usage', () => {
 });
 
 describe('agent and config', () => {
-  const good = ['--identity-trust-domain', 'lab', '--node-name', 'n1'];
+  const ranges = ['--overlay-protected-prefixes', '10.244.0.0/16'];
+  const good = ['--identity-trust-domain', 'lab', '--node-name', 'n1', ...ranges];
 
   test('agent runs with the configuration, or cleans up', async () => {
     ran.length = 0;

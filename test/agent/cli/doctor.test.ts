@@ -206,7 +206,9 @@ test.each<[string, DoctorParts, Record<string, string>, string[]]>([
     'protection of its own prefix',
     machine(),
     { 'overlay.protectedPrefixes': '10.245.0.0/16' },
-    ['warn protected prefixes: do not hold 10.244.1.0/24: pods of unknown nodes are not recognised'],
+    [
+      'fail configuration overlay.protectedPrefixes: of VNI 1 do not hold 10.244.1.0/24, which overlay.prefixes has there (flag --overlay-protected-prefixes)',
+    ],
   ],
   [
     'a right configuration',

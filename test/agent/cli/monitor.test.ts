@@ -173,6 +173,8 @@ describe('report', () => {
       file,
       '--identity-trust-domain',
       'example.org',
+      '--overlay-protected-prefixes',
+      '10.244.0.0/16',
     );
     expect([code, out]).toEqual([0, [expect.stringMatching(/report\.json: \d+ KiB/)]]);
     expect(err).toEqual(['asking the agent…', 'examining the machine…']);
@@ -193,7 +195,12 @@ describe('report', () => {
     expect(code).toBe(0);
     expect(JSON.parse(out.join('\n'))).toMatchObject({
       agent: { '/v1/status': { error: expect.stringContaining('not running') } },
-      configuration: { issues: [expect.objectContaining({ field: 'identity.trustDomain' })] },
+      configuration: {
+        issues: [
+          expect.objectContaining({ field: 'identity.trustDomain' }),
+          expect.objectContaining({ field: 'overlay.protectedPrefixes' }),
+        ],
+      },
     });
   });
 

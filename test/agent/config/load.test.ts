@@ -8,7 +8,11 @@ import { type ConfigSources, loadConfig, readConfig, readKey } from '../../../ag
 import { plainConfig } from '../../../agent/config/reference';
 
 const folder = mkdtempSync(join(tmpdir(), 'vxseal-config-'));
-const REQUIRED = { 'identity.trustDomain': 'lab.vxseal', nodeName: 'node1' };
+const REQUIRED = {
+  'identity.trustDomain': 'lab.vxseal',
+  nodeName: 'node1',
+  'overlay.protectedPrefixes': '10.244.0.0/16',
+};
 let fileNumber = 0;
 
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -101,8 +105,11 @@ test('every key can be given in each of the three ways, and says the same', () =
       text: '10.2.0.0/24,5=10.1.0.0/24',
       yaml: [{ vni: 5, prefixes: ['10.1.0.0/24'] }, '10.2.0.0/24'],
     },
-    'overlay.protectedPrefixes': { text: '10.0.0.0/8', yaml: [{ prefixes: ['10.0.0.0/8'] }] },
-    'keys.packetLimit': { text: '18446744073709551615', yaml: '18446744073709551615' },
+    'overlay.protectedPrefixes': {
+      text: '10.0.0.0/8,5=10.0.0.0/9',
+      yaml: [{ prefixes: ['10.0.0.0/8'] }, { vni: 5, prefixes: ['10.0.0.0/9'] }],
+    },
+    'keys.packetLimit': { text: '9223372036854775808', yaml: '9223372036854775808' },
     'keys.leaseMs': { text: '1h30m', yaml: 5_400_000 },
     'keys.hardLimitMs': { text: '2d', yaml: '48h' },
     'keys.rotateMs': { text: '90m', yaml: 5_400_000 },
@@ -131,7 +138,7 @@ test('every key can be given in each of the three ways, and says the same', () =
   }
   expect(loadConfig(sources({ environment }))).toEqual(byFlags);
   expect(loadConfig(sources({ file: file(JSON.stringify(nested)) }))).toEqual(byFlags);
-  expect(byFlags.keys.packetLimit).toBe((1n << 64n) - 1n);
+  expect(byFlags.keys.packetLimit).toBe(1n << 63n);
   expect(byFlags.overlay.prefixes).toEqual([
     { vni: 5, prefixes: ['10.1.0.0/24'] },
     { vni: 77, prefixes: ['10.2.0.0/24'] },
@@ -217,7 +224,8 @@ describe('what is refused', () => {
   });
 
   test('a key without default must be given', () => {
-    const { issues, config } = readConfig(sources({ flags: { nodeName: 'node1' } }));
+    const flags = { nodeName: 'node1', 'overlay.protectedPrefixes': '10.244.0.0/16' };
+    const { issues, config } = readConfig(sources({ flags }));
     expect(config).toBeUndefined();
     expect(issues).toEqual([
       {
@@ -242,6 +250,58 @@ describe('what is refused', () => {
     const fitting = { 'probes.intervalMs': '5s', 'probes.timeoutMs': '5001ms', runDir: `/${'r'.repeat(95)}` };
     expect(issuesOf({ flags: fitting })).toEqual([]);
   });
+});
+
+const WIDE = 'is more than pods: everything in it that no peer announced is dropped';
+const RANGES = "Name the cluster's whole pod ranges, such as 10.244.0.0/16.";
+const holds = (bare: string): string => `Add the cluster's range that ${bare} is a part of.`;
+test.each<[number, string, string, string[]]>([
+  [1, '', '10.0.0.0/8', []],
+  [2, '10.1.0.0/24', '10.1.0.0/24', []],
+  [
+    3,
+    '10.1.0.0/24',
+    '10.1.0.0/25',
+    [`of VNI 1 do not hold 10.1.0.0/24, which overlay.prefixes has there | ${holds('10.1.0.0/24')}`],
+  ],
+  [4, '', '', [`has none of VNI 1 | ${RANGES}`]],
+  [5, '', '42=10.0.0.0/8', [`has none of VNI 1 | ${RANGES}`]],
+  [6, '42=10.1.0.0/24', '10.0.0.0/8', [`has none of VNI 42 | ${RANGES}`]],
+  [7, '42=10.1.0.0/24', '10.0.0.0/8,42=10.0.0.0/8', []],
+  [
+    8,
+    'fd00:1::/64',
+    '10.0.0.0/8',
+    [`of VNI 1 do not hold fd00:1::/64, which overlay.prefixes has there | ${holds('fd00:1::/64')}`],
+  ],
+  [9, 'fd00:1::/64,10.1.0.0/24', 'fd00::/16,10.0.0.0/8', []],
+  [10, '', '0.0.0.0/0', [`0.0.0.0/0 ${WIDE} | ${RANGES}`]],
+  [11, '', '10.0.0.0/8,::/0', [`::/0 ${WIDE} | ${RANGES}`]],
+  [12, '', '7=::/64', [`::/64 ${WIDE} | ${RANGES}`]],
+  [13, '::/0', '::/0', [`::/0 ${WIDE} | ${RANGES}`]],
+  [14, '', '0.0.0.0/1', []],
+  [15, '', '8000::/1', []],
+])('protected prefixes hold the own ones, and no more than pods: %i', (_number, own, guarded, expected) => {
+  const flags = { 'overlay.prefixes': own, 'overlay.protectedPrefixes': guarded };
+  expect(issuesOf({ flags })).toEqual(
+    expected.map((text) => `overlay.protectedPrefixes | flag --overlay-protected-prefixes | ${text}`),
+  );
+});
+
+test('without protected prefixes nothing starts', () => {
+  const { issues } = readConfig(sources({ flags: { nodeName: 'node1', 'identity.trustDomain': 'td' } }));
+  expect(issues).toEqual([
+    expect.objectContaining({ field: 'overlay.protectedPrefixes', reason: 'must be given' }),
+  ]);
+});
+
+test.each([
+  ['1024', 0],
+  ['1023', 1],
+  ['9223372036854775808', 0],
+  ['9223372036854775809', 1],
+])('keys.packetLimit of %s: %i errors', (packetLimit, expected) => {
+  expect(issuesOf({ flags: { 'keys.packetLimit': packetLimit } })).toHaveLength(expected);
 });
 
 const BROKERS = { 'bus.type': 'kafka', 'kafka.brokers': 'k:9092' };
@@ -280,7 +340,7 @@ describe('environment', () => {
 });
 
 test('the result is frozen in depth', () => {
-  const config = loadConfig(sources({ flags: { ...REQUIRED, 'overlay.prefixes': '10.0.0.0/24' } }));
+  const config = loadConfig(sources({ flags: { ...REQUIRED, 'overlay.prefixes': '10.244.0.0/24' } }));
   const parts = [config, config.overlay, config.overlay.prefixes, config.overlay.prefixes[0], config.keys];
   expect(parts.map(Object.isFrozen)).toEqual([true, true, true, true, true]);
 });
