@@ -34,8 +34,10 @@ import { RememberingBus } from './sources/remembering';
 import { SeenStore } from './sources/seen';
 import { TopologyCache } from './sources/topology-cache';
 
-/** A superseded inbound SA goes once it was idle for this long. */
-const IDLE_MS = 60_000;
+/** A superseded inbound SA goes once it was idle for this long: a small part of an epoch's life, or epochs pile up. */
+const IDLE_SHARE = 1 / 8;
+const LEAST_IDLE_MS = 5000;
+const MOST_IDLE_MS = 60_000;
 /** Both agents restarted: after this long without a proof newer keys are used. */
 const STALEMATE_MS = 20_000;
 
@@ -225,7 +227,7 @@ function roomSettings(config: Config, bootId: string, version: string): RoomSett
     vteps: underlay.vteps,
     packetLimit: keys.packetLimit,
     timing: {
-      idleMs: IDLE_MS,
+      idleMs: Math.min(Math.max(keys.rotateMs * IDLE_SHARE, LEAST_IDLE_MS), MOST_IDLE_MS),
       hardLimitMs: keys.hardLimitMs,
       stalemateMs: STALEMATE_MS,
       rotateMs: keys.rotateMs,

@@ -30,17 +30,33 @@ export function vxsealArgv(node: NodeLayout, args: readonly string[]): string[] 
   return inNetns(node.netns, [process.execPath, cli(), ...args, ...socket]);
 }
 
-/** A CA for the lab, and per node a key and a certificate that grants its address and its pods' prefix. */
+const ca = (...args: string[]): string => run([process.execPath, cli(), 'ca', ...args]);
+
+/** A CA for the lab, and per node a key and a certificate. */
 export function issueIdentities(lab: LabLayout): void {
-  const ca = (...args: string[]): string => run([process.execPath, cli(), 'ca', ...args]);
   ca('init', '--dir', lab.caDir, '--trust-domain', TRUST_DOMAIN);
-  for (const node of lab.nodes) {
-    const grant = [
-      ...node.vteps.flatMap((vtep) => ['--vtep', vtep]),
-      ...node.prefixes.flatMap((prefix) => ['--prefix', prefix]),
-    ];
-    ca('issue', '--dir', lab.caDir, '--node', node.name, ...grant, '--out', node.identityDir);
-  }
+  for (const node of lab.nodes) issueNode(lab, node);
+}
+
+/** A key and a certificate that grants the node's addresses and its pods' prefixes. */
+export function issueNode(lab: LabLayout, node: NodeLayout): void {
+  const grant = [
+    ...node.vteps.flatMap((vtep) => ['--vtep', vtep]),
+    ...node.prefixes.flatMap((prefix) => ['--prefix', prefix]),
+  ];
+  ca('issue', '--dir', lab.caDir, '--node', node.name, ...grant, '--out', node.identityDir);
+}
+
+/** Another CA of the same trust domain, for a roll-over. @returns its folder */
+export function nextCa(lab: LabLayout): string {
+  const dir = `${lab.caDir}-next`;
+  ca('init', '--dir', dir, '--trust-domain', TRUST_DOMAIN);
+  return dir;
+}
+
+/** @param caDir of the CA that signs; the agent reads the new certificate by itself */
+export function renewNode(caDir: string, node: NodeLayout): void {
+  ca('renew', '--dir', caDir, '--out', node.identityDir);
 }
 
 export function writeConfig(lab: LabLayout, node: NodeLayout): void {
