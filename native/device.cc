@@ -7,6 +7,7 @@
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -23,6 +24,7 @@ namespace {
 
 constexpr size_t kEthernetHeaderBytes = 14;
 constexpr size_t kFrameBytes = 65535;
+constexpr int kSendBufferBytes = 8 << 20;
 
 struct Feature {
   const char* name;
@@ -88,6 +90,29 @@ Napi::Value GetOffload(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(env, (feature.flag != 0 ? data & feature.flag : data) != 0);
 }
 
+// Namespace of the calling thread, as a number that no other one has while it lives; 0 if it cannot be told.
+ino_t CurrentNetns() {
+  struct stat status {};
+  return stat("/proc/thread-self/ns/net", &status) == 0 ? status.st_ino : 0;
+}
+
+// Protocol 0: a socket that only sends receives nothing.
+int OpenPacketSocket(Napi::Env env, const std::string& op, bool bypass) {
+  ScopedFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+  if (socket.get() < 0) ThrowErrno(env, op, errno);
+  const int one = 1;
+  if (bypass && setsockopt(socket.get(), SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof one) != 0) {
+    ThrowErrno(env, op, errno);
+  }
+  return socket.release();
+}
+
+// The thread's own namespace, and the socket that sends there. It stays open: closing a packet socket waits until
+// every CPU has seen it go (synchronize_net), tens of milliseconds on a busy machine, and probes are many. Sockets of
+// other namespaces are closed at once, since they would keep those alive.
+thread_local ino_t home_netns = 0;
+thread_local int home_socket = -1;
+
 void SendFrame(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const uint32_t ifindex = RequireUint32(info, 0, "ifindex", 1, INT32_MAX);
@@ -97,25 +122,28 @@ void SendFrame(const Napi::CallbackInfo& info) {
   }
   const bool bypass = !info[2].IsUndefined() && RequireBoolean(info, 2, "bypassQdisc");
   const std::string op = "send frame on device " + std::to_string(ifindex);
-  // Protocol 0: a socket that only sends receives nothing.
-  const ScopedFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
-  if (socket.get() < 0) ThrowErrno(env, op, errno);
-  const int one = 1;
-  if (bypass && setsockopt(socket.get(), SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof one) != 0) {
-    ThrowErrno(env, op, errno);
+  const bool keep = !bypass && home_netns != 0 && CurrentNetns() == home_netns;
+  if (keep && home_socket < 0) {
+    home_socket = OpenPacketSocket(env, op, false);
+    // Room for a burst of probes; with the default, what a device still holds would turn the next ones away.
+    setsockopt(home_socket, SOL_SOCKET, SO_SNDBUFFORCE, &kSendBufferBytes, sizeof kSendBufferBytes);
   }
+  const ScopedFd passing(keep ? -1 : OpenPacketSocket(env, op, bypass));
+  const int socket = keep ? home_socket : passing.get();
   sockaddr_ll target{};
   target.sll_family = AF_PACKET;
   target.sll_ifindex = static_cast<int>(ifindex);
   memcpy(&target.sll_protocol, frame.Data() + 12, sizeof target.sll_protocol);
-  const ssize_t sent = sendto(socket.get(), frame.Data(), frame.Length(), MSG_DONTWAIT,
+  const ssize_t sent = sendto(socket, frame.Data(), frame.Length(), MSG_DONTWAIT,
                               reinterpret_cast<const sockaddr*>(&target), sizeof target);
-  if (sent < 0) ThrowErrno(env, op, errno);
+  // A full send buffer and a full queue are one thing to the caller: the frame is lost.
+  if (sent < 0) ThrowErrno(env, op, errno == EAGAIN ? ENOBUFS : errno);
 }
 
 }  // namespace
 
 void ExportDevice(Napi::Env env, Napi::Object exports) {
+  if (home_netns == 0) home_netns = CurrentNetns();
   exports.Set("setOffload", Napi::Function::New<SetOffload>(env, "setOffload"));
   exports.Set("getOffload", Napi::Function::New<GetOffload>(env, "getOffload"));
   exports.Set("sendFrame", Napi::Function::New<SendFrame>(env, "sendFrame"));
