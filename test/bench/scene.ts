@@ -258,7 +258,7 @@ export async function buildScene(options: SceneOptions, say: (text: string) => v
     const chacha = await addNebula(lab, 'chachapoly', 2, inner);
     contestants.push({ name: 'nebula aes', ...nodeToNode, address: aes, mtuBytes: inner });
     contestants.push({ name: 'nebula chacha', ...nodeToNode, address: chacha, mtuBytes: inner });
-  } else say('nebula takes no part (Debian package nebula)');
+  } else if (options.others) say('nebula takes no part (Debian package nebula)');
   if (options.others && installed('wireguard-go') && installed('wg')) {
     const inner = mtu - 80;
     contestants.push({
@@ -267,7 +267,8 @@ export async function buildScene(options: SceneOptions, say: (text: string) => v
       address: await addWireguard(lab, inner),
       mtuBytes: inner,
     });
-  } else say('wireguard-go takes no part (Debian packages wireguard-go, wireguard-tools)');
+  } else if (options.others)
+    say('wireguard-go takes no part (Debian packages wireguard-go, wireguard-tools)');
   for (const contestant of contestants) await waitReachable(contestant);
   return contestants;
 }
