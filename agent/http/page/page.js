@@ -116,7 +116,7 @@
     const lines = [];
     const dots = [];
     shown.forEach((peer, index) => {
-      const angle = (2 * Math.PI * index) / shown.length + (shown.length === 2 ? 0 : -Math.PI / 2);
+      const angle = (2 * Math.PI * (index + (shown.length % 2 === 0 ? 0.5 : 0))) / shown.length - Math.PI / 2;
       const px = x + Math.cos(angle) * Math.max(90, width / 2 - 90);
       const py = y + Math.sin(angle) * (height / 2 - 42);
       const tone = toneOf(peer.state);
@@ -147,10 +147,11 @@
   }
 
   function sparkline(rates) {
-    const svg = shape('svg', { class: 'spark', viewBox: '0 0 110 26', role: 'img', 'aria-label': 'throughput of the last minutes' });
+    const svg = shape('svg', { class: 'spark', viewBox: '0 0 90 30', role: 'img', 'aria-label': 'throughput of the last minutes' });
     const top = Math.max(1, ...rates.flatMap(({ sent, received }) => [sent, received]));
+    const span = Math.max(SAMPLES / 4, rates.length);
     for (const kind of ['sent', 'received']) {
-      const points = rates.map((rate, index) => `${(110 * (index + SAMPLES - rates.length)) / (SAMPLES - 1)},${(25 - (24 * rate[kind]) / top).toFixed(1)}`);
+      const points = rates.map((rate, index) => `${(2 + (86 * (index + span - rates.length)) / (span - 1)).toFixed(1)},${(27 - (24 * rate[kind]) / top).toFixed(1)}`);
       svg.append(shape('polyline', { points: points.join(' '), class: kind }));
     }
     return svg;
@@ -169,16 +170,16 @@
     const state = cell('', undefined, '');
     state.append(element('span', `${MARKS[tone]} ${peer.state}${peer.rotating ? ' (rotating)' : ''}`, `state ${tone}`));
     if (peer.state !== 'up' && peer.why) state.append(element('small', peer.why));
-    cell('RTT', peer.rttMs < 0 ? '–' : `${peer.rttMs.toFixed(2)} ms`, 'number');
-    cell('Loss', peer.loss < 0 ? '–' : `${Math.ceil(peer.loss * 100)} %`, 'number');
+    cell('RTT', peer.rttMs < 0 ? '–' : `${peer.rttMs.toFixed(2)} ms`, 'number half');
+    cell('Loss', peer.loss < 0 ? '–' : `${Math.ceil(peer.loss * 100)} %`, 'number half');
     const rates = history.get(peer.node) ?? [];
     const now = rates.at(-1) ?? { sent: 0, received: 0 };
-    const throughput = cell('Throughput');
+    const throughput = cell('Throughput', undefined, 'throughput');
     const words = element('span', undefined, 'rates');
     words.append(element('span', `↑ ${scaled(now.sent, 'b/s')}`, 'key-sent'), document.createElement('br'), element('span', `↓ ${scaled(now.received, 'b/s')}`, 'key-received'));
     throughput.append(sparkline(rates), words);
-    cell('Epochs', `${peer.epochs.ours.join(', ') || '–'} / ${peer.epochs.theirs.join(', ') || '–'}`);
-    cell('Last heard', peer.lastOpenedAgeMs < 0 ? 'never' : `${age(peer.lastOpenedAgeMs)} ago`, 'number');
+    cell('Epochs', `${peer.epochs.ours.join(', ') || '–'} / ${peer.epochs.theirs.join(', ') || '–'}`, 'half epochs');
+    cell('Last heard', peer.lastOpenedAgeMs < 0 ? 'never' : `${age(peer.lastOpenedAgeMs)} ago`, 'number half');
     return row;
   }
 
@@ -194,7 +195,7 @@
         const row = element('tr');
         row.append(
           element('td', drop.reason, 'name'),
-          element('td', drop.direction),
+          element('td', drop.direction, 'direction'),
           element('td', drop.node || '–'),
           element('td', drop.packets.toLocaleString('en'), 'number'),
           element('td', rate > 0 ? `${scaled(rate, '/s')}` : '–', `number${rate > 0 ? ' bad' : ''}`),
