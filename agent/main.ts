@@ -165,7 +165,7 @@ function makeAnnouncer(
     generations: new GenerationFile(join(config.stateDir, 'generation.json')),
     certificate: () => identity.current().fingerprint,
     sign: (announcement) => identity.current().sign(announcement),
-    verify: (record, nowMs) => identity.current().verify(record, nowMs),
+    verify: (record, nowMs) => identity.current().verify(record, nowMs, config.overlay.vni),
   });
 }
 
@@ -183,7 +183,7 @@ function rememberingBus(config: Config, clock: Clock, log: Log, identity: Renewa
     bus: makeBus(config, clock, log),
     cache: new TopologyCache({ path, topics: [NODES_TOPIC, PODS_TOPIC], clock, log }),
     clock,
-    verify: (record, nowMs) => identity.current().verify(record, nowMs),
+    verify: (record, nowMs) => identity.current().verify(record, nowMs, config.overlay.vni),
   });
 }
 

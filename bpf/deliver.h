@@ -6,6 +6,7 @@
 #ifndef VXSEAL_DELIVER_H
 #define VXSEAL_DELIVER_H
 
+#include "local.h"
 #include "tunnel.h"
 
 static __always_inline int report_reply(const struct probe *probe, __u32 peer, __u32 bytes)
@@ -45,31 +46,6 @@ static __always_inline int answer_probe(struct __sk_buff *skb, const struct conf
 	return REDIRECTED;
 }
 
-/* Another VNI than the host's has no place in the host's routing: straight to the pod's device. */
-static __always_inline int deliver_to_pod(struct __sk_buff *skb, __u32 vni, const struct ip_info *ip)
-{
-	struct endpoint_key key = { .vni = vni };
-	struct endpoint_value *endpoint;
-	struct pod_value *pod;
-	__u8 macs[2 * ETH_ALEN];
-	__u32 ifindex;
-
-	__builtin_memcpy(key.addr, ip->dst, 16);
-	endpoint = bpf_map_lookup_elem(&endpoints, &key);
-	if (!endpoint)
-		return -DROP_INNER_DESTINATION;
-	ifindex = endpoint->ifindex;
-	pod = bpf_map_lookup_elem(&pods, &ifindex);
-	if (!pod)
-		return -DROP_INNER_DESTINATION;
-	__builtin_memcpy(macs, pod->mac, ETH_ALEN);
-	__builtin_memcpy(macs + ETH_ALEN, pod->host_mac, ETH_ALEN);
-	if (bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0))
-		return -DROP_INTERNAL;
-	bpf_redirect(ifindex, 0);
-	return REDIRECTED;
-}
-
 /* `peer` is the one whose key opened the frame, `vni` the SA's. */
 static __always_inline int deliver_frame(struct __sk_buff *skb, const struct config *cfg, __u32 vni, __u32 peer)
 {
@@ -95,7 +71,7 @@ static __always_inline int deliver_frame(struct __sk_buff *skb, const struct con
 	skb->tc_index = stamp_opened(cfg);
 	sample_flow(skb, cfg, peer, vni, DIR_INGRESS);
 	if (vni != cfg->host_vni)
-		return deliver_to_pod(skb, vni, &ip);
+		return deliver_to_pod(skb, cfg, vni, &ip);
 	bpf_redirect(cfg->vxlan_ifindex, BPF_F_INGRESS);
 	return REDIRECTED;
 }

@@ -12,6 +12,7 @@
 
 #define PASS 0        /* not ours, or approved: the next program or the stack goes on */
 #define REDIRECTED 1  /* bpf_redirect() has been called */
+#define OURS 3        /* of a step on the way: go on, there is more to decide */
 #define CONSUMED 2    /* ended here on purpose (a probe's reply): neither passed nor a drop */
 
 static __always_inline void count_drop(__u32 peer, int reason, int direction, __u64 bytes)

@@ -4,6 +4,7 @@
  * processes, DNATed flows, fragments, the agent's probes) is given its peer. Anything else is dropped: the device
  * carries nothing that does not belong to the overlay.
  */
+#include "local.h"
 #include "tunnel.h"
 
 static __always_inline int address_probe(struct __sk_buff *skb, const struct config *cfg, __u32 *peer)
@@ -14,12 +15,6 @@ static __always_inline int address_probe(struct __sk_buff *skb, const struct con
 		return -DROP_MALFORMED;
 	*peer = probe.peer;
 	return address_to(skb, cfg, probe.peer, cfg->host_vni);
-}
-
-/* 224.0.0.0/4, 255.255.255.255, ff00::/8. The stack joins groups on every device, also on ours. */
-static __always_inline int is_multicast(const struct ip_info *ip)
-{
-	return ip->ethertype == bpf_htons(ETH_P_IP) ? ip->dst[12] >= 224 : ip->dst[0] == 0xff;
 }
 
 static __always_inline int encap_frame(struct __sk_buff *skb, __u32 *peer)
@@ -38,6 +33,7 @@ static __always_inline int encap_frame(struct __sk_buff *skb, __u32 *peer)
 		return address_probe(skb, cfg, peer);
 	if (err)
 		return err;
+	/* The stack joins groups on every device, also on ours. */
 	if (is_multicast(&ip))
 		return -DROP_MULTICAST;
 	to = find_owner(cfg->host_vni, ip.dst);

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * gate: tc egress on the host-side device of a pod, the last hook before the pod. A remote overlay source is
- * believed only of a frame that open decrypted and deliver approved.
+ * believed only of a frame that open decrypted and deliver approved. A pod of another VNI than the host's takes from
+ * the host nothing but neighbour discovery.
  */
-#include "parse.h"
+#include "local.h"
 
 static __always_inline int gate_frame(struct __sk_buff *skb)
 {
 	struct config *cfg = get_config();
+	struct layer4 l4 = {};
 	struct ip_info ip = {};
 	__u32 ifindex = skb->ifindex;
 	struct pod_value *pod = bpf_map_lookup_elem(&pods, &ifindex);
@@ -22,7 +24,16 @@ static __always_inline int gate_frame(struct __sk_buff *skb)
 		return PASS;
 	if (err)
 		return err;
-	return is_remote(find_owner(pod->vni, ip.src)) && !opened ? -DROP_NAKED_INNER : PASS;
+	if (opened)
+		return PASS;
+	if (is_remote(find_owner(pod->vni, ip.src)))
+		return -DROP_NAKED_INNER;
+	if (pod->vni == cfg->host_vni)
+		return PASS;
+	err = find_layer4(skb, &ip, &l4);
+	if (err)
+		return err;
+	return is_neighbour_discovery(skb, &l4) ? PASS : -DROP_TENANT;
 }
 
 SEC("tc") int gate(struct __sk_buff *skb)

@@ -14,8 +14,6 @@ struct esp_at {
 	__be32 spi;
 };
 
-#define OURS 3               /* find_esp(): an ESP packet; decide by its SPI */
-
 /* PASS: the stack's. -DROP_*: refused. OURS: `esp` is set. */
 static __always_inline int find_esp(void *data, void *data_end, const struct config *cfg, const struct ip_info *ip,
 				    struct esp_at *esp)

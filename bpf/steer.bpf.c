@@ -4,7 +4,7 @@
  * longest prefix of (VNI, destination) and hands the frame to the VXLAN device. What is not the overlay's goes on
  * to the host stack as the primary CNI made it.
  */
-#include "layer4.h"
+#include "local.h"
 #include "tunnel.h"
 
 static __always_inline int is_own_source(struct __sk_buff *skb, __u32 vni, const struct ip_info *ip)
@@ -35,6 +35,26 @@ static __always_inline int yield_too_big(const struct config *cfg, __u32 vni, co
 	return vni == cfg->host_vni && is_pod_range(to) ? PASS : -DROP_TOO_BIG;
 }
 
+/*
+ * A tenant's pod speaks with its own VNI only. The host's stack would answer it, or route it, by addresses that mean
+ * something else there: what is left is neighbour discovery with the gateway. Returns OURS when the frame goes on
+ * into the tunnel.
+ */
+static __always_inline int steer_tenant(struct __sk_buff *skb, const struct config *cfg, __u32 vni, int own,
+					const struct ip_info *ip, const struct layer4 *l4,
+					const struct overlay_value *to)
+{
+	if (is_multicast(ip))
+		return is_neighbour_discovery(skb, l4) ? PASS : -DROP_MULTICAST;
+	if (!own && (to || find_owner(vni, ip->src)))
+		return -DROP_SPOOFED_SOURCE;
+	if (own && is_remote(to))
+		return OURS;
+	if (own && to && deliver_to_pod(skb, cfg, vni, ip) == REDIRECTED)
+		return REDIRECTED;
+	return is_neighbour_discovery(skb, l4) ? PASS : -DROP_TENANT;
+}
+
 static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 {
 	struct config *cfg = get_config();
@@ -43,7 +63,7 @@ static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 	struct ip_info ip = {};
 	__u32 ifindex = skb->ifindex, length = 0, vni;
 	struct pod_value *pod;
-	int err;
+	int err, own;
 
 	skb->tc_index = 0;
 	pod = bpf_map_lookup_elem(&pods, &ifindex);
@@ -61,9 +81,15 @@ static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 	if (plays_router(skb, &l4))
 		return -DROP_ROUTER;
 	to = find_owner(vni, ip.dst);
-	if (!is_own_source(skb, vni, &ip))
+	own = is_own_source(skb, vni, &ip);
+	if (vni != cfg->host_vni) {
+		err = steer_tenant(skb, cfg, vni, own, &ip, &l4, to);
+		if (err != OURS)
+			return err;
+	}
+	if (!own)
 		return is_remote(to) || find_owner(vni, ip.src) ? -DROP_SPOOFED_SOURCE : PASS;
-	if (!is_remote(to))
+	if (!to || !is_remote(to))
 		return PASS;
 	if (to->peer == PEER_NONE)
 		return -DROP_NO_PEER;

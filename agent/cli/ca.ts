@@ -20,12 +20,13 @@ function registerInit(ca: Command, io: Io): void {
       'SPIFFE trust domain of the cluster, for example cluster.example',
     )
     .option('--prefix <cidr>', 'only these pod prefixes may be issued (repeatable)', collect, [])
+    .option('--vni <number>', 'only these VNIs may be issued (repeatable)', collect, [])
     .option('--parent <folder>', 'folder of the CA that signs this one')
     .option('--days <count>', 'how long it is valid (default: 3650, with --parent 365)', parseDays)
     .option('--json', 'answer as JSON')
     .action(async (options) => {
-      const { dir, trustDomain, prefix, parent, days } = options;
-      await run({ action: 'init', dir, trustDomain, prefixes: prefix, parent, days }, options, io);
+      const { dir, trustDomain, prefix, vni, parent, days } = options;
+      await run({ action: 'init', dir, trustDomain, prefixes: prefix, vnis: vni, parent, days }, options, io);
     });
 }
 
@@ -37,11 +38,21 @@ function registerIssue(ca: Command, io: Io): void {
     .requiredOption('--out <folder>', 'where to put the files, on the node itself if possible')
     .option('--vtep <address>', 'outer address of the node (repeatable: one of each family)', collect, [])
     .option('--prefix <cidr>', 'pod prefix of the node (repeatable)', collect, [])
+    .option(
+      '--vni <number>',
+      "VNI whose pods it may carry (repeatable; default: the hosts' only)",
+      collect,
+      [],
+    )
     .option('--days <count>', 'how long it is valid (default: 30)', parseDays)
     .option('--json', 'answer as JSON')
     .action(async (options) => {
-      const { dir, node, out, vtep, prefix, days } = options;
-      await run({ action: 'issue', dir, node, out, vteps: vtep, prefixes: prefix, days }, options, io);
+      const { dir, node, out, vtep, prefix, vni, days } = options;
+      await run(
+        { action: 'issue', dir, node, out, vteps: vtep, prefixes: prefix, vnis: vni, days },
+        options,
+        io,
+      );
     });
 }
 

@@ -84,10 +84,8 @@ export function identityCheck(config: Config, facts: IdentityFacts, nowMs: numbe
       `Set nodeName to ${node}, or issue one for ${config.nodeName}: vxseal ca issue.`,
     );
   }
-  const outside = claimOutsideGrant(facts.grant, {
-    vteps: config.underlay.vteps,
-    prefixes: config.overlay.prefixes,
-  });
+  const claims = { vteps: config.underlay.vteps, prefixes: config.overlay.prefixes };
+  const outside = claimOutsideGrant(facts.grant, claims, config.overlay.vni);
   if (outside !== undefined) {
     const remedy = `Correct the configuration, or issue one with ${outside}: vxseal ca issue.`;
     return fail(name, `does not grant ${outside}`, remedy);

@@ -193,7 +193,8 @@ function overlayEntries({ config, roster, peers, pods }: DesiredInput): OverlayE
     for (const { vni, prefixes } of groups) {
       if (vnis.has(vni)) for (const prefix of prefixes) claim(vni, prefix, peer, false);
     }
-    for (const vni of vnis) for (const vtep of vteps) claim(vni, hostPrefix(vtep), peer, true);
+    // Nodes are in the hosts' VNI only: to a tenant their addresses are free.
+    for (const vtep of vteps) claim(config.hostVni, hostPrefix(vtep), peer, true);
   };
   claimAll(config.prefixes, config.vteps, PEER_LOCAL);
   for (const peer of peers) claimAll(peer.prefixes, peer.vteps, peer.entry.number);

@@ -2,6 +2,7 @@
 // suite. Pure; signature and chain are identity/record.ts, order and expiry over time are the roster.
 import { type NodeAnnouncement, SUITE, type UnverifiedAnnouncement } from './announcement';
 import { claimOutsideGrant, type Grant } from './grant';
+import type { Vni } from './ids';
 import { accept, type Result, refuse } from './result';
 
 /** Why a record was refused; each is a counter. */
@@ -19,7 +20,7 @@ export const REJECT_REASONS = [
   'bad-signature',
   'key-mismatch', // record key is not the certificate's node
   'node-mismatch', // payload names another node than the certificate
-  'outside-grant', // a VTEP or prefix the certificate does not grant
+  'outside-grant', // a VTEP, VNI or prefix the certificate does not grant
   'bad-lease',
   'no-key', // no usable X25519 key
   'unknown-suite', // no suite in common
@@ -33,12 +34,14 @@ export const MAX_SKEW_MS = 300_000;
 
 /**
  * Checks the claims of a record signed by `grant.node`.
+ * @param hostVni VNI of the hosts: what a certificate that names none is for
  * @param nowMs wall clock; a lease that has ended is not refused here: it still counts for the order of records.
  */
 export function checkClaims(
   record: UnverifiedAnnouncement,
   grant: Grant,
   nowMs: number,
+  hostVni: Vni,
 ): Result<UnverifiedAnnouncement, RejectReason> {
   if (record.node !== grant.node) {
     return refuse('node-mismatch', `certificate of ${grant.node}, record of ${record.node}`);
@@ -47,15 +50,16 @@ export function checkClaims(
   if (record.notAfterMs > nowMs + MAX_LEASE_MS + MAX_SKEW_MS) {
     return refuse('bad-lease', `ends ${record.notAfterMs - nowMs} ms from now`);
   }
-  return record.kind === 'node' ? checkNode(record, grant, nowMs) : accept(record);
+  return record.kind === 'node' ? checkNode(record, grant, nowMs, hostVni) : accept(record);
 }
 
 function checkNode(
   record: NodeAnnouncement,
   grant: Grant,
   nowMs: number,
+  hostVni: Vni,
 ): Result<NodeAnnouncement, RejectReason> {
-  const outside = claimOutsideGrant(grant, record);
+  const outside = claimOutsideGrant(grant, record, hostVni);
   if (outside !== undefined) return refuse('outside-grant', `${grant.node} claims ${outside}`);
   const leaseMs = record.notAfterMs - record.notBeforeMs;
   if (leaseMs <= 0 || leaseMs > MAX_LEASE_MS) return refuse('bad-lease', `lease of ${leaseMs} ms`);

@@ -16,7 +16,7 @@ import {
   SubjectKeyIdentifierExtension,
   X509CertificateGenerator,
 } from '@peculiar/x509';
-import type { IpAddress, NodeName, Prefix } from '../core/ids';
+import type { IpAddress, NodeName, Prefix, Vni } from '../core/ids';
 import { VxsealError } from '../errors';
 import { exists, writeWhole } from '../files';
 import { ADDRESS_BLOCKS_OID, type AddressBlocks, blocksOf, encodeBlocks } from './blocks';
@@ -24,6 +24,7 @@ import { type Certificate, parseCertificate } from './certificate';
 import { MAX_INTERMEDIATES, verifyChain } from './chain';
 import { readCertificates, readPrivateKey } from './local';
 import { encodePem } from './pem';
+import { vniName } from './vnis';
 
 export const DAY_MS = 24 * 3600_000;
 /** Certificates begin a little early, for readers whose clock is behind. */
@@ -36,6 +37,8 @@ export interface CaOptions {
   readonly days: number;
   /** Address blocks the CA is held to; empty: its parent's, or for a root all. */
   readonly prefixes: readonly Prefix[];
+  /** VNIs the CA is held to; empty: its parent's, or for a root all. */
+  readonly vnis?: readonly Vni[];
   /** Folder of the CA that signs this one; undefined: a root. */
   readonly parent: string | undefined;
 }
@@ -45,6 +48,8 @@ export interface IssueRequest {
   readonly publicKey: KeyObject;
   readonly vteps: readonly IpAddress[];
   readonly prefixes: readonly Prefix[];
+  /** VNIs whose pods the node may carry; empty: the CA's, or where it has none the hosts' only. */
+  readonly vnis?: readonly Vni[];
   readonly days: number;
 }
 
@@ -98,7 +103,10 @@ export async function initCa(folder: string, options: CaOptions, nowMs: number):
         true,
       ),
       new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
-      new SubjectAlternativeNameExtension([{ type: 'url', value: `spiffe://${options.trustDomain}` }]),
+      new SubjectAlternativeNameExtension([
+        { type: 'url', value: `spiffe://${options.trustDomain}` },
+        ...vniNames(options.vnis ?? []),
+      ]),
       ...blocksExtension(caBlocks(options.prefixes, parent?.path[0])),
     ],
   });
@@ -107,7 +115,7 @@ export async function initCa(folder: string, options: CaOptions, nowMs: number):
   // A trial, so that what the parent does not allow (blocks, trust domain) is said now and not at the first node.
   await issueNode(
     authority,
-    { node: 'trial' as NodeName, publicKey, vteps: [], prefixes: [], days: 1 },
+    { node: 'trial' as NodeName, publicKey, vteps: [], prefixes: [], vnis: [], days: 1 },
     nowMs,
   );
   await writeAuthority(folder, authority);
@@ -144,6 +152,7 @@ async function issueNode(authority: Authority, request: IssueRequest, nowMs: num
       new SubjectAlternativeNameExtension([
         { type: 'url', value: `spiffe://${authority.trustDomain}/node/${request.node}` },
         ...request.vteps.map((value) => ({ type: 'ip' as const, value })),
+        ...vniNames(request.vnis ?? []),
       ]),
       ...blocksExtension(blocksOf(request.prefixes)),
     ],
@@ -162,7 +171,7 @@ function checkUsable(chain: readonly Certificate[], authority: Authority, nowMs:
     'request',
     `the CA cannot issue this: ${verified.reason}: ${verified.detail}`,
     verified.reason === 'outside-issuer'
-      ? 'ask for prefixes within those of the CA: vxseal ca show'
+      ? 'ask for prefixes and VNIs within those of the CA: vxseal ca show'
       : 'vxseal ca show',
   );
 }
@@ -262,6 +271,9 @@ function newSerial(): string {
 function blocksExtension(blocks: AddressBlocks): Extension[] {
   return blocks.size === 0 ? [] : [new Extension(ADDRESS_BLOCKS_OID, true, encodeBlocks(blocks))];
 }
+
+const vniNames = (vnis: readonly Vni[]) =>
+  [...new Set(vnis)].map((vni) => ({ type: 'dns' as const, value: vniName(vni) }));
 
 /** RFC 3779 §2.3 wants the extension all the way up: a root has everything, a CA below takes its parent's. */
 function caBlocks(prefixes: readonly Prefix[], parent: Certificate | undefined): AddressBlocks {

@@ -3,7 +3,7 @@
 // A general X.509 library is not used here: they accept BER, and two parsers may read one certificate differently.
 import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { formatAddress } from '../core/bytes';
-import type { IpAddress } from '../core/ids';
+import type { IpAddress, Vni } from '../core/ids';
 import { accept, type Result, refuse } from '../core/result';
 import { ADDRESS_BLOCKS_OID, type AddressBlocks, decodeBlocks } from './blocks';
 import {
@@ -17,6 +17,7 @@ import {
   readUnsigned,
   TAG,
 } from './der';
+import { readVnis } from './vnis';
 
 export interface Certificate {
   readonly der: Uint8Array;
@@ -34,10 +35,12 @@ export interface Certificate {
   readonly pathLength: number | undefined;
   readonly signsData: boolean;
   readonly signsCertificates: boolean;
-  /** URI and IP subject alternative names; other kinds give no authority and are passed over. */
+  /** URI and IP subject alternative names, and VNIs among the DNS names; others give no authority. */
   readonly uris: readonly string[];
   readonly addresses: readonly IpAddress[];
   readonly blocks: AddressBlocks | undefined;
+  /** Rising; undefined: the certificate says nothing of VNIs. */
+  readonly vnis: readonly Vni[] | undefined;
   /** Lower-case hex SHA-256 of the DER. */
   readonly fingerprint: string;
   /** The signature on this certificate was made with `issuerKey`. */
@@ -48,7 +51,7 @@ export type CertificateReason = 'malformed';
 
 /** A chain record is capped well below; a certificate of ours has about 700 bytes. */
 const MAX_CERTIFICATE_BYTES = 8192;
-const MAX_NAMES = 64;
+const MAX_NAMES = 320;
 
 /** ecdsa-with-SHA256, no parameters (RFC 5758 §3.2). */
 const ECDSA_SHA256 = Buffer.from('300a06082a8648ce3d040302', 'hex');
@@ -124,7 +127,7 @@ function readPublicKey(spki: Uint8Array): KeyObject {
 
 type Extensions = Pick<
   Certificate,
-  'ca' | 'pathLength' | 'signsData' | 'signsCertificates' | 'uris' | 'addresses' | 'blocks'
+  'ca' | 'pathLength' | 'signsData' | 'signsCertificates' | 'uris' | 'addresses' | 'blocks' | 'vnis'
 >;
 
 function readExtensions(body: Uint8Array): Extensions {
@@ -136,6 +139,7 @@ function readExtensions(body: Uint8Array): Extensions {
     uris: [],
     addresses: [],
     blocks: undefined,
+    vnis: undefined,
   };
   const seen = new Set<string>();
   const list = new DerReader(readSingle(body, TAG.sequence).body);
@@ -185,19 +189,21 @@ function readKeyUsage(value: Uint8Array): Partial<Extensions> {
   return { signsData: (bits & 0x80) !== 0, signsCertificates: (bits & 0x04) !== 0 };
 }
 
-/** RFC 5280 §4.2.1.6: [6] URI, [7] IP address. */
+/** RFC 5280 §4.2.1.6: [2] DNS name, [6] URI, [7] IP address. */
 function readAlternativeNames(value: Uint8Array): Partial<Extensions> {
   const names = new DerReader(readSingle(value, TAG.sequence).body);
   const uris: string[] = [];
   const addresses: IpAddress[] = [];
+  const hosts: string[] = [];
   for (let count = 0; !names.done; count++) {
     if (count === MAX_NAMES) throw new DerError('too many names');
     const { tag, body } = names.next();
+    if (tag === 0x82) hosts.push(Buffer.from(body).toString('latin1'));
     if (tag === 0x86) uris.push(readUri(body));
     if (tag === 0x87) addresses.push(readAddress(body));
   }
   if (new Set(addresses).size !== addresses.length) throw new DerError('address named twice');
-  return { uris, addresses };
+  return { uris, addresses, vnis: readVnis(hosts) };
 }
 
 function readUri(body: Uint8Array): string {

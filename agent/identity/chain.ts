@@ -1,7 +1,7 @@
 // From a presented chain to a node's verified identity and grant (docs/keys.md §2; RFC 5280 §6 reduced to our
 // profile; RFC 3779 §2.3). Owns trust between certificates. Reads no files and no clock.
 import type { Grant } from '../core/grant';
-import type { NodeName } from '../core/ids';
+import type { NodeName, Vni } from '../core/ids';
 import { parseNodeName } from '../core/names';
 import { accept, type Result, refuse } from '../core/result';
 import {
@@ -26,7 +26,7 @@ export type ChainReason =
   | 'wrong-trust-domain'
   | 'bad-name' // not exactly one SPIFFE id of a node
   | 'bad-usage' // the leaf may not sign data, or is itself a CA
-  | 'outside-issuer'; // address blocks the issuer does not have
+  | 'outside-issuer'; // address blocks or VNIs the issuer does not have
 
 export interface VerifiedIdentity extends Grant {
   /** Earliest end of the chain, wall clock in milliseconds. */
@@ -67,11 +67,14 @@ export function verifyChain(
   if (!named.ok) return named;
   const blocks = resolveBlocks(path);
   if (!blocks.ok) return blocks;
+  const vnis = resolveVnis(path);
+  if (!vnis.ok) return vnis;
   return accept({
     node: named.value,
     trustDomain,
     vteps: leaf.addresses,
     prefixes: prefixesOf(blocks.value),
+    vnis: vnis.value,
     notAfterMs: Math.min(...path.map((certificate) => certificate.notAfterMs)),
     serial: leaf.serial,
     leaf,
@@ -163,6 +166,19 @@ function resolveBlocks(path: readonly Certificate[]): Result<ResolvedBlocks, Cha
     }
     limit = resolved;
     own = resolved;
+  }
+  return accept(own);
+}
+
+/** A certificate that says nothing has its issuer's; each list lies within the one above. Undefined: none has one. */
+function resolveVnis(path: readonly Certificate[]): Result<readonly Vni[] | undefined, ChainReason> {
+  let own: readonly Vni[] | undefined;
+  for (const [index, { vnis }] of [...path.entries()].reverse()) {
+    if (vnis === undefined) continue;
+    const outside = own === undefined ? undefined : vnis.find((vni) => !own?.includes(vni));
+    if (outside !== undefined)
+      return refuse('outside-issuer', `certificate ${index} has VNI ${outside}, its issuer has not`);
+    own = vnis;
   }
   return accept(own);
 }

@@ -1,8 +1,9 @@
 // `vxseal ca`: checks what a person typed, calls the CA or the leaf, and says what came of it. Owns no X.509.
 import { join } from 'node:path';
 import { parseAddress, parsePrefix } from '../core/bytes';
+import type { Vni } from '../core/ids';
 import { parseNodeName } from '../core/names';
-import type { Result } from '../core/result';
+import { accept, type Result, refuse } from '../core/result';
 import { VxsealError } from '../errors';
 import { exists } from '../files';
 import { initCa, openCa } from './ca';
@@ -21,6 +22,7 @@ export type CaArguments =
       readonly dir: string;
       readonly trustDomain: string;
       readonly prefixes: readonly string[];
+      readonly vnis?: readonly string[];
       readonly days: number | undefined;
       /** Folder of the CA that signs this one; undefined: a root. */
       readonly parent: string | undefined;
@@ -31,6 +33,7 @@ export type CaArguments =
       readonly node: string;
       readonly vteps: readonly string[];
       readonly prefixes: readonly string[];
+      readonly vnis?: readonly string[];
       readonly days: number | undefined;
       readonly out: string;
     }
@@ -68,7 +71,13 @@ type Arguments<A extends CaArguments['action']> = Extract<CaArguments, { action:
 async function runInit(args: Arguments<'init'>, nowMs: number): Promise<CaAnswer> {
   const days = args.days ?? (args.parent === undefined ? CA_DAYS : INTERMEDIATE_DAYS);
   const prefixes = parseAll('--prefix', args.prefixes, parsePrefix);
-  const options = { trustDomain: args.trustDomain, days, prefixes, parent: args.parent };
+  const options = {
+    trustDomain: args.trustDomain,
+    days,
+    prefixes,
+    vnis: parseAll('--vni', args.vnis ?? [], parseVni),
+    parent: args.parent,
+  };
   const certificate = await initCa(args.dir, options, nowMs);
   return answer(`made a CA in ${args.dir}; keep ${join(args.dir, 'ca.key')} safe`, [certificate]);
 }
@@ -85,7 +94,8 @@ async function runIssue(args: Arguments<'issue'>, nowMs: number): Promise<CaAnsw
     );
   }
   const issuer = await openCa(args.dir, nowMs);
-  const request = { node, vteps, prefixes, days: args.days ?? NODE_DAYS };
+  const vnis = parseAll('--vni', args.vnis ?? [], parseVni);
+  const request = { node, vteps, prefixes, vnis, days: args.days ?? NODE_DAYS };
   const chain = await issueLeaf(args.out, issuer, request);
   return answer(`issued ${node} into ${args.out}`, chain.slice(0, 1));
 }
@@ -116,6 +126,13 @@ function answer(headline: string, certificates: readonly Certificate[], more: ob
     text: [headline, ...descriptions.map(describeText)].join('\n'),
     json: { ...more, certificates: descriptions },
   };
+}
+
+function parseVni(text: string): Result<Vni, 'invalid'> {
+  const vni = /^\d{1,8}$/.test(text) ? Number(text) : 0;
+  return vni >= 1 && vni <= 0xffffff
+    ? accept(vni as Vni)
+    : refuse('invalid', `${JSON.stringify(text)} is not a VNI: 1 to 16777215`);
 }
 
 function parseAll<T>(

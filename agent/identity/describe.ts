@@ -11,6 +11,8 @@ export interface CertificateDescription {
   readonly vteps: readonly string[];
   /** null: the certificate says nothing of addresses; "inherit": those of the issuer. */
   readonly prefixes: readonly string[] | null;
+  /** null: the certificate says nothing of VNIs. */
+  readonly vnis: readonly number[] | null;
   /** ISO 8601, UTC. */
   readonly notBefore: string;
   readonly notAfter: string;
@@ -21,7 +23,7 @@ export interface CertificateDescription {
 }
 
 export function describeCertificate(certificate: Certificate): CertificateDescription {
-  const { uris, ca, pathLength, addresses, blocks, notBeforeMs, notAfterMs, serial, fingerprint } =
+  const { uris, ca, pathLength, addresses, blocks, vnis, notBeforeMs, notAfterMs, serial, fingerprint } =
     certificate;
   return {
     spiffeId: uris.length === 1 ? (uris[0] ?? '') : '',
@@ -29,6 +31,7 @@ export function describeCertificate(certificate: Certificate): CertificateDescri
     pathLength: pathLength ?? null,
     vteps: addresses,
     prefixes: blocks === undefined ? null : describeBlocks(blocks),
+    vnis: vnis ?? null,
     notBefore: isoTime(notBeforeMs),
     notAfter: isoTime(notAfterMs),
     renewAfter: isoTime(renewAfterMs(certificate)),
@@ -44,11 +47,12 @@ export function renewAfterMs({ notBeforeMs, notAfterMs }: Certificate): number {
 
 /** Indented lines, without the end of the last one. */
 export function describeText(description: CertificateDescription): string {
-  const { spiffeId, ca, vteps, prefixes, notBefore, notAfter, serial } = description;
+  const { spiffeId, ca, vteps, prefixes, vnis, notBefore, notAfter, serial } = description;
   const lines = [
     `${ca ? 'CA  ' : 'node'} ${spiffeId === '' ? '(no SPIFFE id)' : spiffeId}`,
     `  vteps     ${vteps.join(' ') || '-'}`,
     `  prefixes  ${prefixes?.join(' ') ?? (ca ? 'any' : '-')}`,
+    `  vnis      ${vnis?.join(' ') ?? (ca ? 'any' : "the hosts'")}`,
     `  valid     ${notBefore} to ${notAfter}`,
     `  serial    ${serial}`,
   ];

@@ -65,6 +65,7 @@ export async function renewLeaf(
     node: old.node,
     vteps: old.vteps,
     prefixes: old.prefixes,
+    vnis: old.vnis ?? [],
     days,
     publicKey: await matchingKey(paths.key, leaf),
   });

@@ -4,7 +4,7 @@ import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'n
 import { readFile, stat } from 'node:fs/promises';
 import type { UnverifiedAnnouncement, VerifiedAnnouncement } from '../core/announcement';
 import type { Grant } from '../core/grant';
-import type { NodeName } from '../core/ids';
+import type { NodeName, Vni } from '../core/ids';
 import type { Result } from '../core/result';
 import type { RejectReason } from '../core/verify';
 import { VxsealError } from '../errors';
@@ -44,7 +44,7 @@ export interface LocalIdentity {
   /** Value to publish under the node's name. */
   sign(announcement: UnverifiedAnnouncement): Promise<Uint8Array>;
   /** verifyRecord() against our roots and trust domain. */
-  verify(record: BusRecord, nowMs: number): Promise<Result<VerifiedAnnouncement, RejectReason>>;
+  verify(record: BusRecord, nowMs: number, hostVni: Vni): Promise<Result<VerifiedAnnouncement, RejectReason>>;
 }
 
 /** Throws VxsealError 'identity' naming the file, the reason and the remedy. */
@@ -88,11 +88,11 @@ function localIdentity(
     ({ fingerprint }) => !roots.some((root) => root.fingerprint === fingerprint),
   );
   const signer = { privateKey, chain: presented.map((certificate) => certificate.der) };
-  const { node, trustDomain, vteps, prefixes, notAfterMs, serial } = identity;
+  const { node, trustDomain, vteps, prefixes, vnis, notAfterMs, serial } = identity;
   return {
     node,
     trustDomain,
-    grant: { node, trustDomain, vteps, prefixes },
+    grant: { node, trustDomain, vteps, prefixes, vnis },
     notBeforeMs: identity.leaf.notBeforeMs,
     notAfterMs,
     serial,
@@ -104,7 +104,7 @@ function localIdentity(
       ...[...revoked.nodes].sort(),
     ]),
     sign: (announcement) => signAnnouncement(announcement, signer),
-    verify: (record, nowMs) => verifyRecord(record, { roots, revoked, trustDomain, nowMs }),
+    verify: (record, nowMs, hostVni) => verifyRecord(record, { roots, revoked, trustDomain, nowMs, hostVni }),
   };
 }
 

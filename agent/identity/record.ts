@@ -4,6 +4,7 @@
 import type { KeyObject } from 'node:crypto';
 import { CompactSign, compactVerify, errors } from 'jose';
 import { NODES_TOPIC, type UnverifiedAnnouncement, type VerifiedAnnouncement } from '../core/announcement';
+import type { Vni } from '../core/ids';
 import { decodePayload, encodePayload, MAX_RECORD_BYTES, type RecordKind } from '../core/payload';
 import { accept, type Result, refuse } from '../core/result';
 import { checkClaims, type RejectReason } from '../core/verify';
@@ -32,6 +33,8 @@ export interface VerifyContext {
   readonly revoked?: Revocations;
   /** Wall clock. */
   readonly nowMs: number;
+  /** What a certificate that names no VNI is for. */
+  readonly hostVni: Vni;
 }
 
 /** @returns the value to publish under the node's name. Throws VxsealError 'identity' when it is too large. */
@@ -85,7 +88,7 @@ export async function verifyRecord(
   if (why !== undefined) return refuse('revoked', why);
   const decoded = decodePayload(payload.value, kind);
   if (!decoded.ok) return decoded;
-  const checked = checkClaims(decoded.value, identity.value, context.nowMs);
+  const checked = checkClaims(decoded.value, identity.value, context.nowMs, context.hostVni);
   if (!checked.ok) return checked;
   return accept({
     announcement: checked.value,

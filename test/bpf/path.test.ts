@@ -336,6 +336,78 @@ function tagged(frame: Buffer): Buffer {
   return Buffer.concat([Buffer.alloc(2), frame.subarray(12)]);
 }
 
+describe('a tenant’s pod (VNI 43 beside the host’s 42)', () => {
+  let other: World;
+  beforeAll(() => {
+    other = new World('bpf/steer', 'bpf/gate', 'test/bpf/opened', 'test/bpf/stamped');
+    other.configure();
+    for (const [vni, peer] of [
+      [42, 8],
+      [43, 7],
+    ] as const) {
+      other.own(vni, '10.1.0.0/24', 0);
+      other.own(vni, '10.2.0.0/24', peer);
+      other.own(vni, 'fd01::/64', 0);
+      other.own(vni, 'fd02::/64', peer);
+    }
+    other.own(42, '192.0.2.1/32', 0, true);
+    other.own(42, '192.0.2.2/32', 7, true);
+    other.peer(7, NODE_B, NODE_A);
+    other.peer(8, '192.0.2.3', NODE_A);
+    other.pod(LO, 43, POD, POD6);
+    other.pod(LO + 100, 43, '10.1.0.4');
+    other.pod(LO + 101, 42, '10.1.0.5');
+  });
+  afterAll(() => other.close());
+
+  const nd = (to: string, type = 135): Buffer => icmp6('fe80::2', to, type);
+  const sent: Case[] = [
+    ['to its own VNI elsewhere', clear(POD, REMOTE), REDIRECTED, []],
+    ['the same, IPv6', clear(POD6, REMOTE6), REDIRECTED, []],
+    ['to a pod of its own VNI here', clear(POD, '10.1.0.4'), REDIRECTED, []],
+    ['to a pod of the host’s VNI here', clear(POD, '10.1.0.5'), DROPPED, ['egress:tenant']],
+    ['to its own node', clear(POD, NODE_A), DROPPED, ['egress:tenant']],
+    ['to another node', clear(POD, NODE_B), DROPPED, ['egress:tenant']],
+    ['to the world', clear(POD, WORLD), DROPPED, ['egress:tenant']],
+    ['from a stranger’s address to the world', clear(WORLD, '203.0.113.1'), DROPPED, ['egress:tenant']],
+    ['from another pod’s address', clear('10.1.0.4', REMOTE), DROPPED, ['egress:spoofed_source']],
+    ['from a stranger’s address, to its own VNI', clear(WORLD, REMOTE), DROPPED, ['egress:spoofed_source']],
+    ['multicast', clear(POD, '224.0.0.251'), DROPPED, ['egress:multicast']],
+    ['a neighbour solicitation', nd('ff02::1:ff00:1'), PASS, []],
+    ['one to the gateway itself', icmp6(POD6, 'fd01::1', 135), PASS, []],
+    ['a router advertisement', nd('ff02::1', 134), DROPPED, ['egress:router']],
+    ['ARP', ethernet(Buffer.alloc(46), 0x0806), PASS, []],
+  ];
+  test.each(sent)('sends %s', (_name, frame, verdict, drops) => {
+    expect([other.tc('steer', frame).retval, other.drops()]).toEqual([verdict, drops]);
+  });
+
+  const tenant = ['ingress:tenant'];
+  const arriving: [string, Buffer, drops: string[], approved: string[]][] = [
+    ['its own VNI’s remote address', clear(REMOTE, POD), ['ingress:naked_inner'], []],
+    ['a pod of its own VNI here', clear('10.1.0.4', POD), tenant, []],
+    ['its own node', clear(NODE_A, POD), tenant, []],
+    ['the world', clear(WORLD, POD), tenant, []],
+    ['a neighbour advertisement', icmp6('fe80::1', POD6, 136), [], []],
+    ['ARP', ethernet(Buffer.alloc(46), 0x0806), [], []],
+  ];
+  test.each(arriving)('takes from the host: %s', (_name, frame, drops, approved) => {
+    expect([other.tc('gate', frame).retval, other.drops()]).toEqual([
+      drops.length > 0 ? DROPPED : PASS,
+      drops,
+    ]);
+    expect([other.tc('gate_opened', frame).retval, other.drops()]).toEqual([PASS, approved]);
+  });
+
+  test('what its VNI’s key opened goes to its device, and the host VNI’s does not', () => {
+    expect(other.tc('deliver_opened', clear(REMOTE, POD), { cb: [43, 7] }).retval).toBe(REDIRECTED);
+    expect(other.tc('deliver_opened', clear(REMOTE, '10.1.0.5'), { cb: [43, 7] }).retval).toBe(DROPPED);
+    expect(other.drops()).toEqual(['ingress:inner_destination@7']);
+    expect(other.tc('deliver_opened', clear(REMOTE, POD), { cb: [42, 7] }).retval).toBe(DROPPED);
+    expect(other.drops()).toEqual(['ingress:inner_source@7']);
+  });
+});
+
 function broken(frame: Buffer, at: number, value: number): Buffer {
   frame.writeUInt8(value, at);
   return frame;

@@ -192,7 +192,7 @@ describe('our own record', () => {
     });
     await spy.start(async (found) => {
       if (found.key === 'node2') history.push(found);
-      const verified = await identity(1).verify(found, Date.now());
+      const verified = await identity(1).verify(found, Date.now(), 1 as Vni);
       if (verified.ok && found.key === 'node2' && verified.value.announcement.sequence > 2) repaired();
     });
     await two.announce(2);

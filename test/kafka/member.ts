@@ -99,7 +99,7 @@ export class Member {
       bus: inner,
       cache,
       clock,
-      verify: (record, nowMs) => identity.verify(record, nowMs),
+      verify: (record, nowMs) => identity.verify(record, nowMs, VNI),
     });
     this.announcer = new Announcer({
       node: this.name,
@@ -112,7 +112,7 @@ export class Member {
       generations: new GenerationFile(join(stateDir, 'generation.json')),
       certificate: () => identity.fingerprint,
       sign: (announcement) => identity.sign(announcement),
-      verify: (record, nowMs) => identity.verify(record, nowMs),
+      verify: (record, nowMs) => identity.verify(record, nowMs, VNI),
     });
   }
 

@@ -16,6 +16,7 @@ import {
   TRUST_DOMAIN,
   VNI,
   VXLAN_PORT,
+  vnisOf,
 } from './layout';
 import { identify, isAlive, type ProcessId, signal, waitGone } from './processes';
 
@@ -43,6 +44,7 @@ export function issueNode(lab: LabLayout, node: NodeLayout): void {
   const grant = [
     ...node.vteps.flatMap((vtep) => ['--vtep', vtep]),
     ...node.prefixes.flatMap((prefix) => ['--prefix', prefix]),
+    ...(lab.shape.tenants > 1 ? vnisOf(lab.shape).flatMap((vni) => ['--vni', String(vni)]) : []),
   ];
   ca('issue', '--dir', lab.caDir, '--node', node.name, ...grant, '--out', node.identityDir);
 }
@@ -77,8 +79,8 @@ export function writeConfig(lab: LabLayout, node: NodeLayout): void {
     overlay: {
       vni: VNI,
       port: VXLAN_PORT,
-      prefixes: [{ vni: VNI, prefixes: node.prefixes }],
-      protectedPrefixes: [{ vni: VNI, prefixes: cluster }],
+      prefixes: vnisOf(lab.shape).map((vni) => ({ vni, prefixes: node.prefixes })),
+      protectedPrefixes: vnisOf(lab.shape).map((vni) => ({ vni, prefixes: cluster })),
     },
     probes: { intervalMs: 1000 },
   };
@@ -144,7 +146,18 @@ const tryConnect = (node: NodeLayout): boolean => tryRun(vxsealArgv(node, ['stat
 export function attachPod(node: NodeLayout, pod: PodLayout): Promise<Outcome> {
   const netns = join('/run/netns', pod.netns);
   return start(
-    vxsealArgv(node, ['pods', 'attach', '--netns', netns, '--name', pod.name, '--namespace', 'lab']),
+    vxsealArgv(node, [
+      'pods',
+      'attach',
+      '--netns',
+      netns,
+      '--name',
+      pod.name,
+      '--namespace',
+      'lab',
+      '--vni',
+      String(pod.vni),
+    ]),
   );
 }
 

@@ -67,7 +67,8 @@ export async function bringUp(
   shape: LabShape = PLAIN_SHAPE,
 ): Promise<LabLayout> {
   const lab = buildMachines(name, nodes, pods, shape);
-  progress(`${nodes} nodes on one wire, ${pods} pod${pods === 1 ? '' : 's'} each`);
+  const each = `${pods} pod${pods === 1 ? '' : 's'} each${shape.tenants > 1 ? ` of ${shape.tenants} tenants` : ''}`;
+  progress(`${nodes} nodes on one wire, ${each}`);
   issueIdentities(lab);
   progress('certificate authority and node certificates');
   for (const node of lab.nodes) writeConfig(lab, node);

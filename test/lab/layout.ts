@@ -195,6 +195,10 @@ export function labLayout(
   };
 }
 
+/** The hosts' VNI, and one of each further tenant. */
+export const vnisOf = ({ tenants }: LabShape): number[] =>
+  Array.from({ length: tenants }, (_, tenant) => VNI + tenant);
+
 /** The same lab with `address` and `gateway` of that family. */
 export function seenIn(lab: LabLayout, family: AddressFamily): LabLayout {
   const { name, nodes, shape } = lab;

@@ -36,6 +36,7 @@ test.each([
   ['--underlay 6', { overlay: [4], underlay: [6], mixed: false }],
   ['--family 6 --underlay 4', { overlay: [6], underlay: [4], mixed: false }],
   ['--family dual --underlay mixed', { overlay: [4, 6], underlay: [4, 6], mixed: true }],
+  ['--tenants 2', { tenants: 2 }],
 ])('%p shapes the lab', (line, shape) => {
   expect(parse(line)).toMatchObject({ shape });
 });
@@ -53,7 +54,7 @@ test.each([
   ['up --family mixed', '--family mixed: one of 4, 6, dual'],
   ['up --family 5', '--family 5: one of 4, 6, dual'],
   ['up --bus kafka', '--bus kafka: not yet'],
-  ['up --tenants 2', '--tenants 2: not yet'],
+  ['up --tenants 9', '--tenants 9: a number from 1 to 8'],
   ['up --colour red', 'unknown flag --colour'],
   ['up extra', 'extra is too much'],
   ['down --nodes 2', '--nodes: only "up" takes it'],

@@ -20,7 +20,7 @@ export type Command = Verb & { readonly name: string };
 
 export const USAGE = `usage: scripts/lab [up] [--name L] [--nodes 3] [--pods 1] [--family 4|6|dual] [--underlay 4|6|dual|mixed]
                         [--bus directory] [--tenants 1] [--once]
-       scripts/lab exec   [--name L] node2|pod2-1|wire -- CMD…
+       scripts/lab exec   [--name L] node2|pod2-1|pod2-1.t2|wire -- CMD…
        scripts/lab vxseal [--name L] node2 ARGS…
        scripts/lab addr   [--name L] pod2-1
        scripts/lab agent  [--name L] node2 stop|start|kill|restart
@@ -102,7 +102,7 @@ function takeFlags(rest: string[], flags: Flags, withPlan: boolean): void {
     else if (flag === '--nodes') flags.nodes = wholeNumber(flag, value, 100);
     else if (flag === '--pods') flags.pods = wholeNumber(flag, value, 100);
     else if (flag === '--tenants') {
-      if (wholeNumber(flag, value, 100) > 1) throw new UsageError(`--tenants ${value}: not yet, only 1`);
+      flags.tenants = wholeNumber(flag, value, 8);
     } else if (flag === '--family') flags.family = familyChoice(flag, value);
     else if (flag === '--underlay') flags.underlay = familyChoice(flag, value);
     else if (flag in NOT_YET) checkChoice(flag, value);

@@ -4,6 +4,7 @@ import { claimOutsideGrant, type Grant } from '../../../agent/core/grant';
 import type { IpAddress, NodeName, Prefix, Vni } from '../../../agent/core/ids';
 import { checkClaims, MAX_LEASE_MS, MAX_SKEW_MS } from '../../../agent/core/verify';
 
+const HOST = 1 as Vni;
 const NOW_MS = Date.UTC(2026, 0, 1);
 const grant: Grant = {
   node: 'node1' as NodeName,
@@ -35,7 +36,7 @@ const withdrawal: NodeWithdrawal = {
 };
 
 const judge = (changes: Partial<NodeAnnouncement>): string => {
-  const result = checkClaims({ ...record, ...changes }, grant, NOW_MS);
+  const result = checkClaims({ ...record, ...changes }, grant, NOW_MS, HOST);
   return result.ok ? 'accepted' : result.reason;
 };
 
@@ -59,11 +60,12 @@ describe('lease', () => {
   });
 
   test('10 a withdrawal has an end only', () => {
-    const at = (notAfterMs: number): boolean => checkClaims({ ...withdrawal, notAfterMs }, grant, NOW_MS).ok;
+    const at = (notAfterMs: number): boolean =>
+      checkClaims({ ...withdrawal, notAfterMs }, grant, NOW_MS, HOST).ok;
     expect(at(0)).toBe(true);
     expect(at(NOW_MS + MAX_LEASE_MS + MAX_SKEW_MS)).toBe(true);
     expect(at(NOW_MS + MAX_LEASE_MS + MAX_SKEW_MS + 1)).toBe(false);
-    expect(checkClaims({ ...withdrawal, node: 'node2' as NodeName }, grant, NOW_MS)).toMatchObject({
+    expect(checkClaims({ ...withdrawal, node: 'node2' as NodeName }, grant, NOW_MS, HOST)).toMatchObject({
       reason: 'node-mismatch',
     });
   });
@@ -83,7 +85,19 @@ test.each<[string, string[], string[], string | undefined]>([
   ['11 a VTEP is no prefix', [], ['192.0.2.1/32'], '192.0.2.1/32'],
 ])('claims: %s', (_, vteps, prefixes, outside) => {
   const groups = [{ vni: 1 as Vni, prefixes: prefixes as Prefix[] }];
-  expect(claimOutsideGrant(grant, { vteps: vteps as IpAddress[], prefixes: groups })).toBe(outside);
+  expect(claimOutsideGrant(grant, { vteps: vteps as IpAddress[], prefixes: groups }, HOST)).toBe(outside);
+});
+
+test.each<[string, number[] | undefined, number[], string | undefined]>([
+  ["1 none named: the hosts'", undefined, [1], undefined],
+  ['2 none named: no other', undefined, [1, 2], 'VNI 2'],
+  ['3 named', [1, 2], [1, 2], undefined],
+  ["4 the hosts' must be named too, once any is", [2], [1], 'VNI 1'],
+  ['5 between two', [1, 3], [2], 'VNI 2'],
+])('VNIs: %s', (_, granted, claimed, outside) => {
+  const groups = claimed.map((vni) => ({ vni: vni as Vni, prefixes: ['10.1.0.0/24' as Prefix] }));
+  const vnis = granted as Vni[] | undefined;
+  expect(claimOutsideGrant({ ...grant, vnis }, { vteps: [], prefixes: groups }, HOST)).toBe(outside);
 });
 
 describe('keys of low order', () => {

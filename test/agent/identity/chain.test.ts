@@ -248,15 +248,17 @@ describe('the node certificate', () => {
       'malformed',
     ],
     [
-      '21 65 names',
-      withLeaf(NOT_CA, SIGNS, names(NODE_URI, ...Array.from({ length: 64 }, () => dns('x')))),
+      '21 321 names',
+      withLeaf(NOT_CA, SIGNS, names(NODE_URI, ...Array.from({ length: 320 }, () => dns('x')))),
       'malformed',
     ],
     [
-      '22 64 names',
-      withLeaf(NOT_CA, SIGNS, names(NODE_URI, ...Array.from({ length: 63 }, () => dns('x')))),
+      '22 320 names',
+      withLeaf(NOT_CA, SIGNS, names(NODE_URI, ...Array.from({ length: 319 }, () => dns('x')))),
       'accepted',
     ],
+    ['23 a VNI', withLeaf(NOT_CA, SIGNS, names(NODE_URI, dns('vni-7.vxseal.internal'))), 'accepted'],
+    ['24 VNI 0', withLeaf(NOT_CA, SIGNS, names(NODE_URI, dns('vni-0.vxseal.internal'))), 'malformed'],
   ])('%s', (_, member, expected) => {
     expect(judge([member])).toBe(expected);
   });

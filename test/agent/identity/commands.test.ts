@@ -6,7 +6,7 @@ import { Command } from 'commander';
 import { registerCa } from '../../../agent/cli/ca';
 import type { Io } from '../../../agent/cli/io';
 import { NODES_TOPIC } from '../../../agent/core/announcement';
-import type { NodeName } from '../../../agent/core/ids';
+import type { NodeName, Vni } from '../../../agent/core/ids';
 import { DAY_MS } from '../../../agent/identity/ca';
 import { type CaArguments, runCa } from '../../../agent/identity/commands';
 import { type IdentityFiles, loadIdentity, readCertificates } from '../../../agent/identity/local';
@@ -76,6 +76,40 @@ afterEach(async () => {
   await rm(base, { recursive: true, force: true });
 });
 
+describe('VNIs', () => {
+  const grantOf = async (folder = 'node1') => (await loadIdentity(files(folder), NOW_MS)).grant.vnis;
+
+  test('none asked for: none named; asked for: those, rising, and renewal keeps them', async () => {
+    await init();
+    await issue();
+    expect(await grantOf()).toBeUndefined();
+    await issue({ node: 'node2', out: at('node2'), vnis: ['70000', '7', '16777215', '128'] });
+    expect(await grantOf('node2')).toEqual([7, 128, 70000, 16777215]);
+    await runCa(
+      { action: 'renew', dir: at('ca'), out: at('node2'), days: undefined, onlyIfDue: false },
+      NOW_MS,
+    );
+    expect(await grantOf('node2')).toEqual([7, 128, 70000, 16777215]);
+  });
+
+  test('a CA that is held to VNIs issues no others, and what asks for none gets them all', async () => {
+    await init();
+    await init({ dir: at('below'), parent: at('ca'), vnis: ['7', '8'] });
+    await issue({ dir: at('below'), vnis: ['8'] });
+    expect(await grantOf()).toEqual([8]);
+    await issue({ dir: at('below'), node: 'node2', out: at('node2') });
+    expect(await grantOf('node2')).toEqual([7, 8]);
+    await expect(issue({ dir: at('below'), node: 'node3', out: at('node3'), vnis: ['9'] })).rejects.toThrow(
+      'certificate 0 has VNI 9, its issuer has not',
+    );
+  });
+
+  test.each(['0', '16777216', '-1', '1.5', 'x'])('%s is none', async (vni) => {
+    await init();
+    await expect(issue({ vnis: [vni] })).rejects.toThrow('is not a VNI');
+  });
+});
+
 describe('making and issuing', () => {
   test('what was issued loads as the identity it was issued for, and its records are verified', async () => {
     await init();
@@ -101,7 +135,7 @@ describe('making and issuing', () => {
       notAfterMs: NOW_MS,
     });
     const record = { topic: NODES_TOPIC, key: 'node1', value };
-    expect(await identity.verify(record, NOW_MS)).toMatchObject({ ok: true });
+    expect(await identity.verify(record, NOW_MS, 42 as Vni)).toMatchObject({ ok: true });
   });
 
   test('keys are for their owner alone, and nothing unfinished is left', async () => {

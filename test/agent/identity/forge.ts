@@ -135,10 +135,10 @@ export function makeCa(name: string, issuer: Member | undefined, changes: Change
   return { name, pair, der: forge({ subject: name, extensions, ...changes, pair, issuer: signer }) };
 }
 
-export const leafExtensions = (node = 'node1'): Uint8Array[] => [
+export const leafExtensions = (node = 'node1', hosts: readonly string[] = []): Uint8Array[] => [
   notCa(),
   usage(0x80),
-  names(uri(`spiffe://${TRUST_DOMAIN}/node/${node}`), ip('192.0.2.1'), ip('fd00:c0de::1')),
+  names(uri(`spiffe://${TRUST_DOMAIN}/node/${node}`), ip('192.0.2.1'), ip('fd00:c0de::1'), ...hosts.map(dns)),
   blocks('10.1.0.0/24', 'fd00:1::/64'),
 ];
 

@@ -13,7 +13,7 @@ const ca = makeCa('ca', root, LONG);
 const leaf = makeLeaf(ca);
 const chain = [leaf.der, ca.der];
 const signer = { privateKey: leaf.pair.privateKey, chain };
-const context = { roots: [parsed(root.der)], trustDomain: TRUST_DOMAIN, nowMs: NOW_MS };
+const context = { roots: [parsed(root.der)], trustDomain: TRUST_DOMAIN, nowMs: NOW_MS, hostVni: 42 as Vni };
 
 const record: NodeAnnouncement = {
   kind: 'node',
@@ -90,6 +90,21 @@ describe('refusals', () => {
   const group = (...prefixes: readonly string[]): NodeAnnouncement['prefixes'] => [
     { vni: 42 as Vni, prefixes: prefixes as readonly Prefix[] },
   ];
+
+  test("a node that holds one tenant's VNI claims no other tenant's, and not the hosts' either", async () => {
+    const tenant = makeLeaf(ca, { extensions: leafExtensions('node1', ['vni-7.vxseal.internal']) });
+    const head = { ...header, x5c: [tenant, ca].map(({ der }) => Buffer.from(der).toString('base64')) };
+    const claim = async (...vnis: number[]): Promise<string> => {
+      const prefixes = vnis.map((vni) => ({ vni: vni as Vni, prefixes: ['10.1.0.0/24' as Prefix] }));
+      return judge(await jws(head, claims({ prefixes }), tenant.pair.privateKey));
+    };
+    expect([await claim(7), await claim(7, 8), await claim(8), await claim(42)]).toEqual([
+      'accepted',
+      'outside-grant',
+      'outside-grant',
+      'outside-grant',
+    ]);
+  });
 
   test.each<[string, string, () => Promise<Uint8Array | undefined>]>([
     ['1 null', 'tombstone', async () => undefined],

@@ -6,6 +6,7 @@ import { attachLowersMtu, tcpWithoutIcmp, tooBigIsTold } from './mtu';
 import { clearIsSeen, reachUnseen } from './reach';
 import { killedAgent, rotatedKeys } from './restart';
 import { speed } from './speed';
+import { tenantsApart, tenantsShut } from './tenants';
 
 export const ALL_PROOFS: readonly ProofOf[] = [
   attachLowersMtu,
@@ -13,6 +14,8 @@ export const ALL_PROOFS: readonly ProofOf[] = [
   clearIsSeen,
   tooBigIsTold,
   tcpWithoutIcmp,
+  tenantsApart,
+  tenantsShut,
   ...FORGERIES,
   serviceAddress,
   hostileHost,
