@@ -212,7 +212,7 @@ async function measure(nodes: number, dir: string): Promise<void> {
       bus: new FakeBus(topics, () => clock.nowMs()),
       announcer: { announce: async () => {} },
       watchOwn: () => {},
-      verify: (record, nowMs) => identity.verify(record, nowMs),
+      verify: (record, nowMs) => identity.verify(record, nowMs, VNI),
       remember: async () => {},
       highest: new Map(),
       cni: (pods) => new CniSource(pods, log),
