@@ -7,6 +7,8 @@ import { stringify } from 'yaml';
 import { waitUp } from './api';
 import { inNetns, type Outcome, run, start, tryRun, until } from './command';
 import {
+  BROKER_ADDRESS,
+  BROKER_PORT,
   CLUSTER_PREFIXES,
   ESP_PORT,
   type LabLayout,
@@ -74,7 +76,8 @@ export function writeConfig(lab: LabLayout, node: NodeLayout): void {
       chain: join(node.identityDir, 'node.crt'),
       roots: join(node.identityDir, 'roots.crt'),
     },
-    bus: { type: 'directory', path: lab.busDir },
+    bus: { type: lab.shape.bus, path: lab.busDir },
+    kafka: { brokers: [`${BROKER_ADDRESS}:${BROKER_PORT}`] },
     underlay: { devices: ['eth0'], espPort: ESP_PORT },
     overlay: {
       vni: VNI,

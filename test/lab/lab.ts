@@ -10,6 +10,7 @@ import {
   waitAnswering,
   writeConfig,
 } from './agents';
+import { startBroker } from './broker';
 import { LABS_DIR, type LabLayout, type LabShape, labLayout, PLAIN_SHAPE } from './layout';
 import { labExists } from './teardown';
 import { buildTopology } from './topology';
@@ -69,6 +70,10 @@ export async function bringUp(
   const lab = buildMachines(name, nodes, pods, shape);
   const each = `${pods} pod${pods === 1 ? '' : 's'} each${shape.tenants > 1 ? ` of ${shape.tenants} tenants` : ''}`;
   progress(`${nodes} nodes on one wire, ${each}`);
+  if (shape.bus === 'kafka') {
+    startBroker(lab);
+    progress('Kafka on the wire');
+  }
   issueIdentities(lab);
   progress('certificate authority and node certificates');
   for (const node of lab.nodes) writeConfig(lab, node);

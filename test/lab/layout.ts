@@ -17,6 +17,9 @@ export const CLUSTER_PREFIXES: Readonly<Record<AddressFamily, string>> = {
   6: 'fd00:10:244::/48',
 };
 export const UNDERLAY_MTU_BYTES = 1500;
+/** Of the Kafka broker, if there is one: on the wire, and no node's. */
+export const BROKER_ADDRESS = '192.0.2.254';
+export const BROKER_PORT = 9092;
 
 /** What a lab is made of beside its number of machines. */
 export interface LabShape {
@@ -28,9 +31,16 @@ export interface LabShape {
   readonly mixed: boolean;
   /** Tenant 1 is in the host's VNI; pods of every further one are in a VNI of their own, at the same addresses. */
   readonly tenants: number;
+  readonly bus: 'directory' | 'kafka';
 }
 
-export const PLAIN_SHAPE: LabShape = { overlay: [4], underlay: [4], mixed: false, tenants: 1 };
+export const PLAIN_SHAPE: LabShape = {
+  overlay: [4],
+  underlay: [4],
+  mixed: false,
+  tenants: 1,
+  bus: 'directory',
+};
 
 export interface PodLayout {
   readonly name: string;

@@ -8,6 +8,7 @@ import { bringUp, openLab } from './lab';
 import { type LabLayout, type LabShape, labLayout, type NodeLayout, seenIn } from './layout';
 import { type AgentAction, parseCommand, USAGE, UsageError } from './options';
 import { ALL_PROOFS, FAMILY_PROOFS, QUICK_PROOFS } from './proofs/all';
+import { busOutage } from './proofs/outage';
 import { labExists, teardown } from './teardown';
 
 const startedMs = performance.now();
@@ -77,7 +78,8 @@ async function up({ name, nodes, pods, shape, once }: Plan): Promise<number> {
   }
   try {
     const quick = nodes >= 2 ? QUICK_PROOFS : [];
-    const proofs = once ? ALL_PROOFS : quick;
+    const outage = shape.bus === 'kafka' ? [busOutage] : [];
+    const proofs = once ? [...ALL_PROOFS, ...outage] : quick;
     let failed = 0;
     let tried = 0;
     for (const family of shape.overlay) {

@@ -33,6 +33,7 @@ test.each([
 test.each([
   ['--family 6', { overlay: [6], underlay: [6], mixed: false }],
   ['--family dual', { overlay: [4, 6], underlay: [4, 6], mixed: false }],
+  ['--bus kafka', { overlay: [4], underlay: [4], bus: 'kafka' }],
   ['--underlay 6', { overlay: [4], underlay: [6], mixed: false }],
   ['--family 6 --underlay 4', { overlay: [6], underlay: [4], mixed: false }],
   ['--family dual --underlay mixed', { overlay: [4, 6], underlay: [4, 6], mixed: true }],
@@ -53,7 +54,7 @@ test.each([
   ['up --underlay 5', '--underlay 5: one of 4, 6, dual, mixed'],
   ['up --family mixed', '--family mixed: one of 4, 6, dual'],
   ['up --family 5', '--family 5: one of 4, 6, dual'],
-  ['up --bus kafka', '--bus kafka: not yet'],
+  ['up --bus nats', '--bus nats: one of directory, kafka'],
   ['up --tenants 9', '--tenants 9: a number from 1 to 8'],
   ['up --colour red', 'unknown flag --colour'],
   ['up extra', 'extra is too much'],

@@ -19,7 +19,7 @@ export type AgentAction = 'stop' | 'start' | 'kill' | 'restart';
 export type Command = Verb & { readonly name: string };
 
 export const USAGE = `usage: scripts/lab [up] [--name L] [--nodes 3] [--pods 1] [--family 4|6|dual] [--underlay 4|6|dual|mixed]
-                        [--bus directory] [--tenants 1] [--once]
+                        [--bus directory|kafka] [--tenants 1] [--once]
        scripts/lab exec   [--name L] node2|pod2-1|pod2-1.t2|wire -- CMD…
        scripts/lab vxseal [--name L] node2 ARGS…
        scripts/lab addr   [--name L] pod2-1
@@ -30,10 +30,6 @@ export class UsageError extends Error {}
 
 const VERBS = ['up', 'down', 'exec', 'vxseal', 'addr', 'agent'] as const;
 const ACTIONS: readonly string[] = ['stop', 'start', 'kill', 'restart'] satisfies readonly AgentAction[];
-/** Values that are part of the interface and have no code yet. */
-const NOT_YET: Readonly<Record<string, { readonly now: string; readonly later: readonly string[] }>> = {
-  '--bus': { now: 'directory', later: ['kafka'] },
-};
 
 function wholeNumber(flag: string, text: string, most: number): number {
   const value = Number(text);
@@ -52,7 +48,7 @@ function familyChoice(flag: string, value: string): FamilyChoice {
 }
 
 /** The underlay follows the overlay unless it is named. */
-function shapeOf({ family, underlay, tenants }: Flags): LabShape {
+function shapeOf({ family, underlay, tenants, bus }: Flags): LabShape {
   const outer = underlay ?? family ?? '4';
   return {
     ...PLAIN_SHAPE,
@@ -60,14 +56,13 @@ function shapeOf({ family, underlay, tenants }: Flags): LabShape {
     underlay: FAMILIES[outer],
     mixed: outer === 'mixed',
     tenants,
+    bus,
   };
 }
 
-function checkChoice(flag: string, value: string): void {
-  const choice = NOT_YET[flag];
-  if (choice === undefined || value === choice.now) return;
-  if (choice.later.includes(value)) throw new UsageError(`${flag} ${value}: not yet, only ${choice.now}`);
-  throw new UsageError(`${flag} ${value}: one of ${[choice.now, ...choice.later].join(', ')}`);
+function busChoice(value: string): LabShape['bus'] {
+  if (value === 'directory' || value === 'kafka') return value;
+  throw new UsageError(`--bus ${value}: one of directory, kafka`);
 }
 
 /** Longest lab name: with "-pod200-200" a namespace stays short. */
@@ -79,6 +74,7 @@ interface Flags {
   pods: number;
   once: boolean;
   tenants: number;
+  bus: LabShape['bus'];
   family?: FamilyChoice;
   underlay?: FamilyChoice;
 }
@@ -105,7 +101,7 @@ function takeFlags(rest: string[], flags: Flags, withPlan: boolean): void {
       flags.tenants = wholeNumber(flag, value, 8);
     } else if (flag === '--family') flags.family = familyChoice(flag, value);
     else if (flag === '--underlay') flags.underlay = familyChoice(flag, value);
-    else if (flag in NOT_YET) checkChoice(flag, value);
+    else if (flag === '--bus') flags.bus = busChoice(value);
     else throw new UsageError(`unknown flag ${flag}`);
   }
 }
@@ -134,7 +130,7 @@ export function parseCommand(argv: readonly string[]): Command {
   if (named !== undefined) rest.shift();
   else if (first !== undefined && !first.startsWith('--')) throw new UsageError(`unknown command ${first}`);
   const verb = named ?? 'up';
-  const flags: Flags = { name: 'vxs', nodes: 3, pods: 1, once: false, tenants: 1 };
+  const flags: Flags = { name: 'vxs', nodes: 3, pods: 1, once: false, tenants: 1, bus: 'directory' };
   takeFlags(rest, flags, verb === 'up');
   const { name, nodes, pods, once } = flags;
   if (verb === 'exec' || verb === 'vxseal' || verb === 'addr' || verb === 'agent') {

@@ -36,7 +36,7 @@ function replaced(before: ReadonlyMap<string, number>, now: ReadonlyMap<string, 
   return [...before].flatMap(([name, id]) => (now.get(name) === id ? [] : [name]));
 }
 
-function expectWhole({ sent, lost, firstLost, duplicates }: StreamReport): void {
+export function expectWhole({ sent, lost, firstLost, duplicates }: StreamReport): void {
   if (lost === 0 && duplicates === 0) return;
   throw new Error(`${lost} of ${sent} packets lost (the first is number ${firstLost}), ${duplicates} twice`);
 }
