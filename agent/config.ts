@@ -70,6 +70,8 @@ export interface Config {
     readonly hardLimitMs: number;
     /** Longest time for which an epoch of ours is the newest. */
     readonly rotateMs: number;
+    /** File of the cluster's pre-shared key; '' for none. */
+    readonly pskFile: string;
   };
   readonly probes: { readonly intervalMs: number; readonly timeoutMs: number };
   readonly cni: {

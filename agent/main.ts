@@ -17,6 +17,7 @@ import { NODES_TOPIC, PODS_TOPIC } from './core/announcement';
 import { VxsealError } from './errors';
 import { Metrics } from './http/metrics';
 import { listenTcp, listenUnix, parseListen } from './http/server';
+import { readPreSharedKey } from './identity/psk';
 import { RenewableIdentity } from './identity/renewal';
 import { installedVersion } from './installation';
 import { createDatapath } from './kernel/datapath';
@@ -68,6 +69,7 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
   const lock = lockRunDir(config.runDir);
   later(() => lock.release());
   const identity = await RenewableIdentity.open(config.identity, config.nodeName, clock);
+  const psk = await readPreSharedKey(config.keys.pskFile);
   const native = loadNative();
   const netlink = createNetlink(native);
   later(() => netlink.close());
@@ -96,6 +98,7 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
     highest: seen.highest,
     cni: (pods) => new CniSource(pods, log),
     identity: () => identity.current(),
+    psk,
     checkpoint: new FileCheckpoint(config.runDir, log),
     epochFile: new StateDirEpochFile(join(config.stateDir, 'epoch.json')),
     randomSecret: () => new Uint8Array(randomBytes(32)),

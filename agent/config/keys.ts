@@ -248,6 +248,12 @@ export const KEYS: KeyTable = {
     description:
       'New keys at the latest after this long; each node at a moment of its own in the second half.',
   },
+  'keys.pskFile': {
+    type: values.optionalPath,
+    fallback: () => '',
+    fallbackText: 'none',
+    description: 'File of a key that all nodes share, 64 hex digits, mode 0600; mixed into every key.',
+  },
   'probes.intervalMs': {
     type: values.duration(100, HOUR_MS),
     fallback: () => 3 * SECOND_MS,

@@ -2,6 +2,7 @@
 import type { AnnouncedEpoch } from '../core/announcement';
 import type { PrefixesOfVni } from '../core/desired';
 import type { NodeName } from '../core/ids';
+import type { PreSharedKey } from '../core/psk';
 import type { RecordOrder } from '../core/roster';
 import type {
   BusRecord,
@@ -72,6 +73,8 @@ export interface RoomParts {
   readonly cni: (pods: PodGate) => CniAnswerer;
   /** As it is now: certificates are renewed while the agent runs. */
   readonly identity: () => OwnIdentity;
+  /** Of the cluster, if it has one. */
+  readonly psk: PreSharedKey | undefined;
   readonly checkpoint: Checkpoint;
   readonly epochFile: EpochFile;
   readonly randomSecret: () => Uint8Array;

@@ -1,7 +1,6 @@
 // When our record goes out, and when a new epoch begins: after a pass that found every inbound SA under the pending
 // epoch in place and the bus read to its end (docs/keys.md §4, R1). What the record says of epochs is rotation.ts';
 // lease, order and signature are the announcer's.
-import { SUITE } from '../core/announcement';
 import type { OverlayConfig } from '../core/desired';
 import { VxsealError } from '../errors';
 import type { Clock, Log } from '../ports';
@@ -32,6 +31,7 @@ export class Publication {
 
   constructor(
     private readonly overlay: Pick<OverlayConfig, 'espPort' | 'prefixes'>,
+    private readonly suite: string,
     private readonly parts: PublicationParts,
   ) {}
 
@@ -77,7 +77,7 @@ export class Publication {
     if (announce === undefined) return false;
     const { espPort: port, prefixes } = this.overlay;
     try {
-      await announcer.announce({ vteps: underlay.vteps, port, prefixes, suites: [SUITE], ...announce });
+      await announcer.announce({ vteps: underlay.vteps, port, prefixes, suites: [this.suite], ...announce });
       problems.clear('own record');
     } catch (error) {
       problems.reportError('own record', error);

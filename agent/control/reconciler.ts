@@ -13,6 +13,7 @@ import {
 import { type EpochBook, noteEpochs, type RotationTiming } from '../core/epochs';
 import type { NodeName } from '../core/ids';
 import { plan } from '../core/plan';
+import type { PreSharedKey } from '../core/psk';
 import type { RosterNode } from '../core/roster';
 import { type Rotation, rotate } from '../core/rotation';
 import { SharedSecrets } from '../core/secrets';
@@ -48,6 +49,7 @@ export interface ReconcilerParts {
   readonly datapath: Datapath;
   readonly epochs: Epochs;
   readonly problems: Problems;
+  readonly psk: PreSharedKey | undefined;
   readonly grantedVteps: () => readonly IpAddress[];
   readonly roster: { nodes(own: OwnClaims): RosterNode[]; inSync(): boolean };
   readonly pods: { list(): AttachedPod[]; dropVanished(links: Observation['links']): Promise<void> };
@@ -66,7 +68,7 @@ export interface Picture {
 }
 
 export class Reconciler {
-  private readonly secrets = new SharedSecrets();
+  private readonly secrets: SharedSecrets;
   private readonly startedNs: bigint;
   private book: EpochBook = new Map();
   /** Fingerprint -> our newest epoch when it was installed: kept as long as one of its epochs could be. */
@@ -81,6 +83,7 @@ export class Reconciler {
     private readonly settings: ReconcilerSettings,
     private readonly parts: ReconcilerParts,
   ) {
+    this.secrets = new SharedSecrets(parts.psk?.key);
     this.startedNs = parts.clock.monotonicNs();
   }
 
@@ -195,6 +198,7 @@ export class Reconciler {
       rx: observed.rxSas,
       tx: observed.txSas,
       installed: new Set(this.installed.keys()),
+      psk: this.parts.psk?.id ?? '',
       packetLimit: this.settings.packetLimit,
       timing: this.settings.timing,
       secrets: this.secrets,

@@ -2,6 +2,7 @@
 // little state of its own; bus, kernel, files and signing come in through the ports.
 import type { OwnClaims } from '../core/conflicts';
 import type { PeerNumber } from '../core/ids';
+import { suiteOf } from '../core/psk';
 import type { VxsealError } from '../errors';
 import type { CniAnswer, CniAnswerer } from '../ports';
 import { Epochs } from './epochs';
@@ -77,11 +78,12 @@ export class ControlRoom implements AgentView {
       datapath,
       epochs: this.epochs,
       problems: this.problems,
+      psk: parts.psk,
       grantedVteps: () => parts.identity().grant.vteps,
       roster: this.intake,
       pods: this.pods,
     });
-    this.publication = new Publication(settings.overlay, {
+    this.publication = new Publication(settings.overlay, suiteOf(parts.psk?.id ?? ''), {
       clock,
       log,
       epochs: this.epochs,

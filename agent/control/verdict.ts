@@ -67,7 +67,9 @@ function keyVerdict({ node, keys, packetsLeft, liveness }: PeerFacts): Verdict |
     return {
       state: 'no-key',
       why: keys?.why || 'no keys are derived yet',
-      remedy: `see \`vxseal status\` here and on ${node.node}; \`vxseal rotate\` makes new keys`,
+      remedy: keys?.why.includes('pre-shared key')
+        ? 'give both nodes the same keys.pskFile, and restart the agent whose was wrong'
+        : `see \`vxseal status\` here and on ${node.node}; \`vxseal rotate\` makes new keys`,
     };
   if (packetsLeft === undefined)
     return {

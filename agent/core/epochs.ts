@@ -3,6 +3,7 @@
 import type { AnnouncedEpoch } from './announcement';
 import { sha256 } from './crypto';
 import type { NodeName } from './ids';
+import { offeredPsk } from './psk';
 import { epochKey, type SecretEpoch } from './secrets';
 
 /** An epoch of this process. */
@@ -18,6 +19,8 @@ export interface SeenEpoch extends AnnouncedEpoch {
   readonly firstSeenNs: bigint;
   /** When its record first named a newer one; undefined for the newest. */
   readonly supersededNs: bigint | undefined;
+  /** Id of the pre-shared key of the process that it belongs to; '' for none. */
+  readonly psk: string;
 }
 
 export interface RotationTiming {
@@ -73,6 +76,7 @@ export interface EpochsOfNode {
   readonly node: NodeName;
   readonly epoch: AnnouncedEpoch;
   readonly olderEpochs?: readonly AnnouncedEpoch[];
+  readonly suites: readonly string[];
 }
 
 /**
@@ -86,7 +90,7 @@ export function noteEpochs(
   timing: RotationTiming,
 ): EpochBook {
   return new Map(
-    live.map(({ node, epoch, olderEpochs = [] }) => {
+    live.map(({ node, epoch, olderEpochs = [], suites }) => {
       const before = book.get(node) ?? [];
       const known = new Map(before.map((seen) => [epochKey(seen), seen]));
       const listed = [epoch, ...olderEpochs, ...before];
@@ -98,6 +102,7 @@ export function noteEpochs(
           publicKey: each.publicKey,
           firstSeenNs: seen?.firstSeenNs ?? nowNs,
           supersededNs: index === 0 ? undefined : (seen?.supersededNs ?? nowNs),
+          psk: seen?.psk ?? offeredPsk(suites) ?? '',
         };
       });
       const kept = noted.filter((seen) => mayCarryRx(seen.supersededNs, nowNs, timing));

@@ -17,6 +17,8 @@ const MAX_BLOCKS = 204;
 const FIRST_SPI = 256;
 
 const SALT = new TextEncoder().encode('vxseal/1');
+/** Another one, so that keys with and without a pre-shared key never meet. */
+const SALT_PSK = new TextEncoder().encode('vxseal/1 psk');
 const FINGERPRINT_LABEL = 'vxseal/1 fingerprint';
 const FINGERPRINT_BYTES = 8;
 
@@ -44,13 +46,19 @@ export function epochFingerprint(publicKey: Uint8Array): string {
 
 /**
  * The pseudorandom key of two epochs; the same for both directions and all VNIs.
- * @param secretKey 32 bytes, ours @param publicKey 32 bytes, theirs
+ * @param secretKey 32 bytes, ours @param publicKey 32 bytes, theirs @param psk 32 bytes that all nodes share, if any
  */
-export function derivePrk(secretKey: Uint8Array, publicKey: Uint8Array): Result<Uint8Array, 'low-order'> {
+export function derivePrk(
+  secretKey: Uint8Array,
+  publicKey: Uint8Array,
+  psk?: Uint8Array,
+): Result<Uint8Array, 'low-order'> {
   const shared = x25519(secretKey, publicKey);
   if (!shared.ok) return shared;
-  const prk = hkdfExtract(SALT, shared.value);
+  const ikm = psk === undefined ? shared.value : Uint8Array.from([...shared.value, ...psk]);
+  const prk = hkdfExtract(psk === undefined ? SALT : SALT_PSK, ikm);
   shared.value.fill(0); // V8 may hold copies we cannot reach
+  ikm.fill(0);
   return accept(prk);
 }
 

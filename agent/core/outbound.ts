@@ -29,7 +29,8 @@ export function chooseOutbound(input: RotationInput, work: PeerPairs, vni: Vni, 
   const found = work.tx.find((sa) => sa.vni === vni);
   const current = found === undefined ? undefined : pairOf(work, found);
   const adopted = found !== undefined && current === undefined && !input.installed.has(found.fingerprint);
-  const unspent = candidatesOf(input, work).filter((pair) => !isSpent(input, work, pair, found, vni));
+  const possible = candidatesOf(input, work);
+  const unspent = possible.filter((pair) => !isSpent(input, work, pair, found, vni));
   const candidates = deaf ? [] : unspent;
   const best = candidates[0];
 
@@ -49,7 +50,13 @@ export function chooseOutbound(input: RotationInput, work: PeerPairs, vni: Vni, 
     sa: pair === undefined ? undefined : saOf(input, work, pair, vni),
     pair,
     kept,
-    spent: unspent.length === 0 && pair === undefined && kept === undefined && input.own.some(isPublished),
+    spent:
+      unspent.length === 0 &&
+      pair === undefined &&
+      kept === undefined &&
+      input.own.some(isPublished) &&
+      // Where nothing derives, no epoch of ours would help.
+      (possible.length === 0 || possible.some((each) => derivedOf(work, each, vni) !== undefined)),
     ending: pair !== undefined && pair === current && isEnding(found),
   };
 }

@@ -51,6 +51,8 @@ export interface RotationInput {
    * again, its counter (tx) or replay window (rx) would start again.
    */
   readonly installed: ReadonlySet<string>;
+  /** Id of our pre-shared key; '' for none. */
+  readonly psk: string;
   readonly packetLimit: bigint;
   readonly timing: RotationTiming;
   /** Derivation, with a memory; a name for each key is enough for a model. */
@@ -100,7 +102,7 @@ function byPeer<T extends { readonly peer: PeerNumber }>(sas: readonly T[]): Map
 }
 
 function pairUpOne(
-  { node, own, secrets }: RotationInput,
+  { node, own, secrets, psk }: RotationInput,
   peer: RotationPeer,
   rx: readonly FoundRxSa[],
   tx: readonly FoundTxSa[],
@@ -109,6 +111,8 @@ function pairUpOne(
     peer.epochs.map((theirEpoch, theirIndex): PairSas => {
       const ours = { node, epoch: ownEpoch };
       const theirs = { node: peer.node, epoch: theirEpoch };
+      // With another pre-shared key they would derive other keys.
+      if (theirEpoch.psk !== psk) return { own: ownIndex, their: theirIndex, rx: [], tx: [] };
       return {
         own: ownIndex,
         their: theirIndex,

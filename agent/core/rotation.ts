@@ -7,6 +7,7 @@ import type { NodeName, PeerNumber } from './ids';
 import { chooseInbound, type Inbound } from './inbound';
 import { chooseOutbound, type Outbound } from './outbound';
 import { type PeerPairs, pairUp, type RotationInput } from './pairs';
+import { pskMismatch } from './psk';
 import type { KeptRxSa, KeptTxSa, RxSa, TxSa } from './state';
 
 /** `rotating`: keys work, newer ones are on their way. `no-key`: nothing to send under. */
@@ -71,7 +72,7 @@ export function rotate(input: RotationInput): Rotation {
     txSas: outbound.flatMap(({ sa }) => (sa === undefined ? [] : [sa])),
     keptRxSas: choices.flatMap((choice) => choice.inbound.kept),
     keptTxSas: outbound.flatMap(({ kept }) => (kept === undefined ? [] : [kept])),
-    peers: choices.map((choice) => keyState(own, choice)),
+    peers: choices.map((choice) => keyState(input, choice)),
     laggards:
       published < 0
         ? []
@@ -120,7 +121,7 @@ function wishOf({ node, own, nowNs, timing }: RotationInput, choices: readonly C
   return nowNs - newest.publishedNs >= nsOf(lifeMs(node, newest.number, timing)) ? 'time' : 'none';
 }
 
-function keyState(own: readonly OwnEpoch[], { work, inbound, outbound }: Choice): PeerKeyState {
+function keyState({ own, psk }: RotationInput, { work, inbound, outbound }: Choice): PeerKeyState {
   const { peer, provenOwn } = work;
   const first = outbound[0];
   const pair = first?.pair;
@@ -134,8 +135,11 @@ function keyState(own: readonly OwnEpoch[], { work, inbound, outbound }: Choice)
     txEpochs: ours === undefined || theirs === undefined ? undefined : { ours, theirs },
     adopted,
   };
+  const mismatch = pskMismatch(psk, peer.epochs[0]?.psk ?? psk);
   if (pair === undefined && !adopted)
-    return { ...common, state: 'no-key', why: whyNoKey(own, inbound, first) };
+    return { ...common, state: 'no-key', why: mismatch || whyNoKey(own, inbound, first) };
+  if (mismatch !== '')
+    return { ...common, state: 'rotating', why: `${mismatch}; former keys end at keys.hardLimitMs` };
   if (adopted) return { ...common, state: 'rotating', why: 'still under the keys of a former agent process' };
   if (provenOwn !== 0) {
     return { ...common, state: 'rotating', why: `no packet from it yet under our epoch ${own[0]?.number}` };

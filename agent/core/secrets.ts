@@ -32,6 +32,9 @@ interface PairMemory {
 export class SharedSecrets {
   readonly #pairs = new Map<string, PairMemory>();
 
+  /** @param psk 32 bytes that all nodes share, if any */
+  constructor(private readonly psk?: Uint8Array) {}
+
   /** SAs for what we send to them, in rising order of VNI; none for a public key of low order. */
   tx(ours: SecretEndpoint, theirs: Endpoint, vnis: readonly Vni[]): DerivedSa[] {
     return this.#sas('tx', ours, theirs, vnis);
@@ -61,7 +64,7 @@ export class SharedSecrets {
     const name = `${own} ${their}`;
     const known = this.#pairs.get(name);
     if (known !== undefined) return known;
-    const prk = derivePrk(ours.epoch.secretKey, theirs.epoch.publicKey);
+    const prk = derivePrk(ours.epoch.secretKey, theirs.epoch.publicKey, this.psk);
     const pair = { ours: own, theirs: their, prk: prk.ok ? prk.value : undefined, sas: new Map() };
     this.#pairs.set(name, pair);
     return pair;

@@ -1,8 +1,9 @@
 // Whether a decoded record may be believed, given what its verified certificate grants: names, grant, lease, key,
 // suite. Pure; signature and chain are identity/record.ts, order and expiry over time are the roster.
-import { type NodeAnnouncement, SUITE, type UnverifiedAnnouncement } from './announcement';
+import type { NodeAnnouncement, UnverifiedAnnouncement } from './announcement';
 import { claimOutsideGrant, type Grant } from './grant';
 import type { Vni } from './ids';
+import { offeredPsk } from './psk';
 import { accept, type Result, refuse } from './result';
 
 /** Why a record was refused; each is a counter. */
@@ -68,7 +69,8 @@ function checkNode(
   }
   if ([record.epoch, ...(record.olderEpochs ?? [])].some((epoch) => isLowOrder(epoch.publicKey)))
     return refuse('no-key', `${grant.node}: X25519 key of low order`);
-  if (!record.suites.includes(SUITE)) return refuse('unknown-suite', `${grant.node} offers none of ours`);
+  if (offeredPsk(record.suites) === undefined)
+    return refuse('unknown-suite', `${grant.node} offers none of ours`);
   return accept(record);
 }
 

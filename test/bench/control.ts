@@ -211,6 +211,7 @@ async function measure(nodes: number, dir: string): Promise<void> {
       datapath,
       bus: new FakeBus(topics, () => clock.nowMs()),
       announcer: { announce: async () => {} },
+      psk: undefined,
       watchOwn: () => {},
       verify: (record, nowMs) => identity.verify(record, nowMs, VNI),
       remember: async () => {},

@@ -6,6 +6,7 @@ import type { Announcer, OwnRecord } from '../../agent/control/parts';
 import { ControlRoom } from '../../agent/control/room';
 import { NODES_TOPIC, type NodeAnnouncement, type VerifiedAnnouncement } from '../../agent/core/announcement';
 import type { IpAddress, NodeName, Prefix, Vni } from '../../agent/core/ids';
+import type { PreSharedKey } from '../../agent/core/psk';
 import { accept, type Result, refuse } from '../../agent/core/result';
 import type { RecordOrder } from '../../agent/core/roster';
 import type { BusRecord, Measures, TopologyBus } from '../../agent/ports';
@@ -98,6 +99,8 @@ export class FakeNode {
   readonly pins: FakePins;
   readonly log = new QuietLog();
   readonly checkpoint = new MemoryCheckpoint();
+  /** Counts from the next renew() on. */
+  psk: PreSharedKey | undefined;
   /** Nodes whose records this one refuses. */
   readonly revoked = new Set<string>();
   private readonly epochFile = new MemoryEpochFile();
@@ -195,6 +198,7 @@ export class FakeNode {
         highest: this.highest,
         cni: (pods) => new CniSource(pods, this.log),
         identity: () => ({ grant: { vteps: [vtep] }, notBeforeMs: 0, notAfterMs: Number.MAX_SAFE_INTEGER }),
+        psk: this.psk,
         checkpoint: this.checkpoint,
         epochFile: this.epochFile,
         randomSecret: () => {

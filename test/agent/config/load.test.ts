@@ -113,6 +113,7 @@ test('every key can be given in each of the three ways, and says the same', () =
     'keys.leaseMs': { text: '1h30m', yaml: 5_400_000 },
     'keys.hardLimitMs': { text: '2d', yaml: '48h' },
     'keys.rotateMs': { text: '90m', yaml: 5_400_000 },
+    'keys.pskFile': { text: '/psk', yaml: '/psk' },
     'probes.intervalMs': { text: '250ms', yaml: 250 },
     'probes.timeoutMs': { text: '1.5s', yaml: 1500 },
     'cni.confDir': { text: '/etc/cni/net.d', yaml: '/etc/cni/net.d' },

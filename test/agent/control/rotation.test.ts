@@ -1,4 +1,5 @@
 // When keys change, over two whole control rooms: by time, with a peer that does not follow, and at the hard limit.
+import { preSharedKey } from '../../../agent/core/psk';
 import { MemoryTopics } from '../../fakes/bus';
 import { ManualClock } from '../../fakes/clock';
 import { FakeFabric, type Outcome } from '../../fakes/fabric';
@@ -129,4 +130,52 @@ test('7 a revoked peer goes down with the reason, its traffic is dropped; let in
   await clock.advance(30_000);
   expect(one.room.status().peers[0]).toMatchObject({ node: 'node2', state: 'up' });
   expect(Object.keys(await traffic(made, 1000))).toEqual(['delivered']);
+});
+
+describe('a pre-shared key', () => {
+  const [key, other] = [1, 2].map((byte) => preSharedKey(new Uint8Array(32).fill(byte)));
+
+  test('8 introduced on one node after the other: nothing is lost, and what is between them is said', async () => {
+    const made = await started();
+    const { one, two } = made;
+    one.psk = key;
+    await one.renew(false);
+    await one.room.start();
+    expect(Object.keys(await traffic(made, 60_000))).toEqual(['delivered']);
+    const reason = `its pre-shared key is not ours: it has ${key?.id}, we have none`;
+    expect(two.room.status().peers[0]?.why).toContain(reason);
+    expect([epochOf(one), epochOf(two)]).toEqual([2, 1]);
+    two.psk = key;
+    await two.renew(false);
+    await two.room.start();
+    expect(Object.keys(await traffic(made, 60_000))).toEqual(['delivered']);
+    for (const node of [one, two])
+      expect(node.room.status().peers[0]).toMatchObject({ state: 'up', why: '', rotating: false });
+    // Keys without it are gone.
+    await made.clock.advance(60_000);
+    expect([one.pins.rx.size, two.pins.rx.size]).toEqual([1, 1]);
+  });
+
+  test('9 another one from the beginning: no keys, the reason on both nodes, and no epoch after the other', async () => {
+    const made = await started();
+    const { one, two, clock } = made;
+    for (const [node, psk] of [
+      [one, key],
+      [two, other],
+    ] as const) {
+      node.psk = psk;
+      await node.renew(false);
+      node.pins.tx.clear();
+      node.pins.rx.clear();
+      await node.room.start();
+    }
+    await clock.advance(60_000);
+    expect(made.fabric.send('node1', 'node2', HOST_VNI)).toBe('no-sa');
+    expect(one.room.status().peers[0]).toMatchObject({
+      state: 'no-key',
+      why: `its pre-shared key is not ours: it has ${other?.id}, we have ${key?.id}`,
+      remedy: expect.stringContaining('pskFile'),
+    });
+    expect([epochOf(one), epochOf(two)]).toEqual([2, 2]);
+  });
 });

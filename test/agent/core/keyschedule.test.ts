@@ -11,6 +11,7 @@ import {
   encodeInfo,
   saFingerprint,
 } from '../../../agent/core/keyschedule';
+import { offeredPsk, preSharedKey, suiteOf } from '../../../agent/core/psk';
 import { SharedSecrets } from '../../../agent/core/secrets';
 import { randomBytes, seeded } from './random';
 
@@ -166,6 +167,45 @@ test('every part of the context changes the keys', () => {
   ];
   const prints = contexts.map(([from, to, vni]) => deriveSas(prk, from, to, [vni as Vni])[0]?.fingerprint);
   expect(new Set(prints).size).toBe(contexts.length);
+});
+
+test('with a pre-shared key: the vector of docs/keys.md, and nothing in common with the keys without it', () => {
+  const [vector] = vectors;
+  if (vector === undefined) throw new Error('no vector');
+  const psk = createHash('sha256').update('vxseal test vector psk').digest();
+  const [secret, theirs] = [hex(vector.sender.secret), hex(vector.receiver.public)];
+  const sender = endpoint(vector.sender.node, vector.sender.epoch, hex(vector.sender.public));
+  const receiver = endpoint(vector.receiver.node, vector.receiver.epoch, theirs);
+  const prk = derivePrk(secret, theirs, psk);
+  const other = derivePrk(hex(vector.receiver.secret), hex(vector.sender.public), psk);
+  const plain = derivePrk(secret, theirs);
+  if (!prk.ok || !other.ok || !plain.ok) throw new Error('refused');
+  expect(toHex(prk.value)).toBe('ee3531d336f6e64c19a25b3ea5727c05118307b6c5e14356ac0750c746c9ef63');
+  expect(other.value).toEqual(prk.value);
+  expect(plain.value).not.toEqual(prk.value);
+  const [sa] = deriveSas(prk.value, sender, receiver, [42 as Vni]);
+  expect(
+    sa && { key: toHex(sa.key), salt: toHex(sa.salt), spi: sa.spi, fingerprint: sa.fingerprint },
+  ).toEqual({
+    key: '46a665930251d18858008927643dcb6e7d208cc8bf45eb7540ba4b8929b79078',
+    salt: 'ae91f3b7',
+    spi: 0xfc643879,
+    fingerprint: '70be271274afcca3',
+  });
+  expect(preSharedKey(psk).id).toBe('2e13e19a');
+});
+
+test.each([
+  ['1 none', ['chacha20-poly1305'], ''],
+  ['2 one', ['chacha20-poly1305+psk.2e13e19a'], '2e13e19a'],
+  ['3 behind a suite we do not know', ['x', 'chacha20-poly1305'], ''],
+  ['4 not ours', ['aes-gcm'], undefined],
+  ['5 nothing', [], undefined],
+  ['6 an id too short', ['chacha20-poly1305+psk.2e13e19'], undefined],
+  ['7 in capitals', ['chacha20-poly1305+psk.2E13E19A'], undefined],
+] as const)('offered: %s', (_, suites, id) => {
+  expect(offeredPsk(suites)).toBe(id);
+  if (id !== undefined) expect(offeredPsk([suiteOf(id)])).toBe(id);
 });
 
 describe('SharedSecrets', () => {

@@ -48,6 +48,7 @@ const seen = (number: number, supersededAgo?: number, firstAgo = 500): SeenEpoch
   publicKey: Uint8Array.of(2, number),
   firstSeenNs: NOW - ms(firstAgo),
   supersededNs: supersededAgo === undefined ? undefined : NOW - ms(supersededAgo),
+  psk: '',
 });
 const rx = (name: string, packets = 0, openedAgo?: number): FoundRxSa => ({
   vni: Number(name.split('/')[1]) as Vni,
@@ -95,6 +96,7 @@ function choose(situation: Situation): Rotation {
     rx: foundRx,
     tx: foundTx,
     installed: new Set(situation.installed ?? []),
+    psk: '',
     packetLimit: 800n,
     timing: TIMING,
     secrets,
@@ -540,6 +542,7 @@ describe('noteEpochs', () => {
           node: ME,
           epoch: { number: epoch, publicKey: key(epoch) },
           olderEpochs: older.map((number) => ({ number, publicKey: key(number) })),
+          suites: [],
         },
       ],
       ms(at),

@@ -105,7 +105,7 @@ function freshProcess(side: Side, number: number, world: World): Process {
 }
 
 const read = (side: Side, book: EpochBook, record: Record_, nowNs: bigint): EpochBook =>
-  noteEpochs(book, [{ node: other(side) as string as NodeName, ...record }], nowNs, TIMING);
+  noteEpochs(book, [{ node: other(side) as string as NodeName, suites: [], ...record }], nowNs, TIMING);
 
 export function emptyWorld(): World {
   const nothing = { lastEpoch: 1, rx: [], tx: [], mail: [] };
@@ -138,6 +138,7 @@ export function plan(world: World, side: Side): Rotation {
     rx,
     tx,
     installed: process.installed,
+    psk: '',
     packetLimit: 1000n,
     timing: TIMING,
     secrets,
