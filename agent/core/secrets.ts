@@ -1,5 +1,5 @@
-// Remembers what keyschedule.ts derived, because X25519 by tweetnacl takes most of a millisecond and every
-// reconciliation asks again. Holds secrets: retain() overwrites those whose epochs are gone, the copies V8 may have
+// Remembers what keyschedule.ts derived: a cluster has thousands of pairs of epochs, and every reconciliation asks
+// again. Holds secrets: retain() overwrites those whose epochs are gone, the copies V8 may have
 // made are out of reach. Decides nothing.
 import type { AnnouncedEpoch } from './announcement';
 import { toHex } from './crypto';

@@ -1,33 +1,44 @@
-import { createHmac, createPrivateKey, createPublicKey, diffieHellman, hkdfSync } from 'node:crypto';
+import { createHmac, hkdfSync } from 'node:crypto';
 import { scalarMult } from 'tweetnacl';
 import { hkdfExpand, hkdfExtract, sha256, toHex, x25519 } from '../../../agent/core/crypto';
 import { randomBytes, seeded } from './random';
 
 const hex = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'hex'));
 
-/** X25519 keys as node:crypto takes them: RFC 8410 DER around 32 bytes. */
-const privateKey = (secret: Uint8Array) =>
-  createPrivateKey({
-    key: Buffer.concat([hex('302e020100300506032b656e04220420'), secret]),
-    format: 'der',
-    type: 'pkcs8',
-  });
-const publicKey = (key: Uint8Array) =>
-  createPublicKey({
-    key: Buffer.concat([hex('302a300506032b656e032100'), key]),
-    format: 'der',
-    type: 'spki',
-  });
-
-test('X25519 agrees with node:crypto, from both ends', () => {
+test('X25519 agrees with tweetnacl, from both ends', () => {
   const random = seeded(1);
   for (let i = 0; i < 100; i++) {
     const [a, b] = [randomBytes(32, random), randomBytes(32, random)];
     const [aPublic, bPublic] = [scalarMult.base(a), scalarMult.base(b)];
-    const theirs = diffieHellman({ privateKey: privateKey(a), publicKey: publicKey(bPublic) });
-    expect(x25519(a, bPublic)).toEqual({ ok: true, value: Uint8Array.from(theirs) });
-    expect(x25519(b, aPublic)).toEqual({ ok: true, value: Uint8Array.from(theirs) });
+    const theirs = scalarMult(a, bPublic);
+    expect(x25519(a, bPublic)).toEqual({ ok: true, value: theirs });
+    expect(x25519(b, aPublic)).toEqual({ ok: true, value: theirs });
   }
+});
+
+test('a public key with its unused bit set is the one without it (RFC 7748 §5)', () => {
+  const random = seeded(4);
+  const [secret, plain] = [randomBytes(32, random), scalarMult.base(randomBytes(32, random))];
+  const marked = Uint8Array.from(plain);
+  marked[31] = (marked[31] ?? 0) | 0x80;
+  expect(x25519(secret, marked)).toEqual({ ok: true, value: scalarMult(secret, plain) });
+});
+
+test('a secret that was overwritten in its place is another secret', () => {
+  const random = seeded(5);
+  const [secret, other, point] = [1, 2, 3].map(() => randomBytes(32, random)) as [
+    Uint8Array,
+    Uint8Array,
+    Uint8Array,
+  ];
+  expect(x25519(secret, point)).toEqual({ ok: true, value: scalarMult(secret, point) });
+  secret.set(other);
+  expect(x25519(secret, point)).toEqual({ ok: true, value: scalarMult(other, point) });
+});
+
+test('keys of another length are a bug', () => {
+  expect(() => x25519(new Uint8Array(31), new Uint8Array(32))).toThrow(RangeError);
+  expect(() => x25519(new Uint8Array(32), new Uint8Array(33))).toThrow(RangeError);
 });
 
 test('points of low order are refused (RFC 7748 §6.1)', () => {
