@@ -10,6 +10,7 @@ import { Flows } from './flows';
 import { Prober } from './liveness';
 import { Loop } from './loop';
 import type { RoomParts, RoomSettings } from './parts';
+import { PeerIndex } from './peerindex';
 import { PeerStates } from './peerstates';
 import { PodStore } from './pods';
 import { Problems } from './problems';
@@ -161,9 +162,10 @@ export class ControlRoom implements AgentView {
   }
 
   private watchPeers(picture: Picture): void {
+    const index = PeerIndex.of(picture);
     const sending = new Map<PeerNumber, string>();
     for (const { entry } of picture.peers) {
-      const sas = picture.observed.txSas.filter((sa) => sa.peer === entry.number);
+      const sas = index.tx(entry.number);
       if (sas.length > 0)
         sending.set(
           entry.number,
@@ -358,8 +360,7 @@ export class ControlRoom implements AgentView {
   }
 
   private nameOf(peer: PeerNumber): string {
-    const found = this.reconciler.picture()?.peers.find((other) => other.entry.number === peer);
-    return found?.node ?? `peer ${peer}`;
+    return peerName(this.reconciler.picture(), peer) || `peer ${peer}`;
   }
 
   private makeIntake(): RecordIntake {

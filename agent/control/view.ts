@@ -7,6 +7,7 @@ import type { Clock, Datapath, DropCount, InstalledTxSa, PeerTraffic } from '../
 import type { Epochs } from './epochs';
 import type { AttachedPod } from './inspection';
 import type { Prober } from './liveness';
+import { PeerIndex } from './peerindex';
 import type { PeerStates } from './peerstates';
 import type { Problems } from './problems';
 import type { Picture } from './reconciler';
@@ -45,7 +46,9 @@ export function epochView(epochs: Epochs, picture: Picture | undefined): NodeSta
 /** In order of name; nodes that withdrew are not peers any more. */
 export function peerViews(picture: Picture, parts: ViewParts): PeerStatus[] {
   const traffic = new Map(parts.datapath.peerTraffic().map((each) => [each.peer, each]));
-  const drops = dropViews(picture, parts.datapath.dropCounts());
+  const drops = new Map<string, DropStatus[]>();
+  for (const drop of dropViews(picture, parts.datapath.dropCounts()))
+    drops.set(drop.node, [...(drops.get(drop.node) ?? []), drop]);
   const nodes = picture.roster.filter((node) => node.state !== 'withdrawn');
   parts.states.keep(new Set(nodes.map((node) => node.node)));
   return nodes.map((node) => peerView(picture, parts, node, traffic, drops));
@@ -56,13 +59,14 @@ function peerView(
   parts: ViewParts,
   node: RosterNode,
   traffic: ReadonlyMap<PeerNumber, PeerTraffic>,
-  drops: readonly DropStatus[],
+  drops: ReadonlyMap<string, readonly DropStatus[]>,
 ): PeerStatus {
-  const peer = picture.peers.find((other) => other.node === node.node);
-  const keys = picture.rotation.peers.find((other) => other.node === node.node);
+  const index = PeerIndex.of(picture);
+  const peer = index.peer(node.node);
+  const keys = index.keys(node.node);
   const number = peer?.entry.number;
-  const tx = picture.observed.txSas.filter((sa) => sa.peer === number);
-  const rx = picture.observed.rxSas.filter((sa) => sa.peer === number);
+  const tx = number === undefined ? [] : index.tx(number);
+  const rx = number === undefined ? [] : index.rx(number);
   const lastOpenedAgeMs = youngest(rx.map((sa) => ageMs(parts.clock, sa.lastOpenedNs)));
   const packetsLeft = leastLeft(tx);
   const liveness = number === undefined ? undefined : parts.prober.of(number);
@@ -104,7 +108,7 @@ function peerView(
     opened: counted
       ? { packets: Number(counted.openedPackets), bytes: Number(counted.openedBytes) }
       : nothing,
-    dropsByReason: drops.filter((drop) => drop.node === node.node),
+    dropsByReason: drops.get(node.node) ?? [],
     saPacketsRemaining: packetsLeft === undefined ? -1 : Number(packetsLeft),
     certificateNotAfterMs: node.certificateNotAfterMs,
     leaseNotAfterMs: record?.notAfterMs ?? 0,
@@ -136,7 +140,7 @@ function youngest(agesMs: readonly number[]): number {
 
 /** '' for none. */
 export const peerName = (picture: Picture | undefined, number: PeerNumber): NodeName | '' =>
-  picture?.peers.find((peer) => peer.entry.number === number)?.node ?? '';
+  picture === undefined ? '' : PeerIndex.of(picture).nameOf(number);
 
 export function dropViews(picture: Picture | undefined, counts: readonly DropCount[]): DropStatus[] {
   return counts
