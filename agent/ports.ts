@@ -89,7 +89,7 @@ export interface Netlink {
    * @returns the routes changed
    */
   lowerRouteMtus(ifindex: number, mtuBytes: number): Promise<number>;
-  /** Routes that carry our protocol number (ROUTE_PROTOCOL), main table, both families. */
+  /** Routes that carry our protocol number (ROUTE_PROTOCOL), main table, both families and both kinds. */
   ownRoutes(): Promise<RouteEntry[]>;
   putRoute(route: RouteEntry): Promise<void>;
   removeRoute(route: RouteEntry): Promise<void>;

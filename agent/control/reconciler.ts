@@ -13,6 +13,7 @@ import {
 import { type EpochBook, noteEpochs, type RotationTiming } from '../core/epochs';
 import type { NodeName } from '../core/ids';
 import { plan } from '../core/plan';
+import { protectionGap } from '../core/protection';
 import type { PreSharedKey } from '../core/psk';
 import type { RosterNode } from '../core/roster';
 import { type Rotation, rotate } from '../core/rotation';
@@ -205,6 +206,7 @@ export class Reconciler {
     });
     const mtus = overlayMtus(config, underlay.devices, peers);
     this.checkMtu(mtus.vxlanMtuBytes, mtus.underlayMtuBytes);
+    this.checkProtection(protectionGap(config, roster));
     const wanted = desired({
       config,
       links: observed.links,
@@ -243,6 +245,14 @@ export class Reconciler {
         remedy,
       );
     else problems.clear('overlay MTU');
+  }
+
+  private checkProtection(gap: string | undefined): void {
+    const { problems } = this.parts;
+    const object = 'overlay.protectedPrefixes';
+    const remedy = 'name the pod ranges of the whole cluster there, and nothing else';
+    if (gap === undefined) problems.clear(object);
+    else problems.report(object, gap, remedy);
   }
 
   private remember(fingerprints: readonly string[]): void {

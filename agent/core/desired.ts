@@ -12,6 +12,7 @@ import {
 } from './ids';
 import { innerMtuBytes } from './mtu';
 import { nodeIdentity, nodeMac } from './names';
+import { holdingOuterAddresses } from './protection';
 import type { RosterNode } from './roster';
 import type { Rotation } from './rotation';
 import type {
@@ -221,19 +222,34 @@ function hookEntries({ config, links, underlay, pods }: DesiredInput): HookEntry
     .flatMap((link) => programs(link).map((program) => ({ program, ifindex: link.ifindex })));
 }
 
-/** Peers' prefixes of the host's VNI. Not their own addresses: host to host stays outside the overlay. */
-function routeEntries({ config, peers }: DesiredInput): RouteEntry[] {
-  const own = new Set(
-    config.prefixes.flatMap((group) => (group.vni === config.hostVni ? group.prefixes : [])),
+/**
+ * Peers' prefixes of the host's VNI. Not their own addresses: host to host stays outside the overlay. Behind them, and
+ * behind the routes to our own pods, everything that is the overlay's is unreachable: without the device, or for a
+ * pod that is gone, the default route would take it.
+ */
+function routeEntries({ config, peers, roster }: DesiredInput): RouteEntry[] {
+  const ofHost = (groups: readonly PrefixesOfVni[]): readonly Prefix[] =>
+    groups.flatMap((group) => (group.vni === config.hostVni ? group.prefixes : []));
+  const own = ofHost(config.prefixes);
+  const theirs = peers.flatMap((peer) => ofHost(peer.prefixes));
+  const known = roster.flatMap(({ state, record }) =>
+    state === 'withdrawn' || record === undefined ? [] : ofHost(record.prefixes),
   );
-  const prefixes = peers.flatMap((peer) =>
-    peer.prefixes.flatMap((group) => (group.vni === config.hostVni ? group.prefixes : [])),
-  );
-  return [...new Set(prefixes)]
-    .filter((prefix) => !own.has(prefix))
-    .sort(compare)
-    .map((prefix) => ({ prefix, device: config.device }));
+  const ranges = [...ofHost(config.protectedPrefixes), ...own, ...known];
+  const shared = holdingOuterAddresses(ranges, config, roster);
+  return [
+    ...sortedSet(ranges.filter((prefix) => !shared.has(prefix))).map((prefix) => ({
+      prefix,
+      device: undefined,
+    })),
+    ...sortedSet(theirs.filter((prefix) => !own.includes(prefix))).map((prefix) => ({
+      prefix,
+      device: config.device,
+    })),
+  ];
 }
+
+const sortedSet = (prefixes: readonly Prefix[]): Prefix[] => [...new Set(prefixes)].sort(compare);
 
 /** Throws on an underlay that has no device at all: the caller must not ask before there is one. */
 export function desired(input: DesiredInput): DesiredState {

@@ -77,7 +77,9 @@ const peerKey = (peer: PeerEntry): string => byNumber(peer.number);
 const overlayKey = (entry: OverlayEntry): string => `${byNumber(entry.vni)}/${entry.prefix}`;
 const podKey = (pod: PodEntry): string => byNumber(pod.ifindex);
 const hookKey = (hook: HookEntry): string => `${byNumber(hook.ifindex)}/${hook.program}`;
-const routeKey = (route: RouteEntry): string => route.prefix;
+const routeKey = (route: RouteEntry): string => `${isBarrier(route) ? 'unreachable ' : ''}${route.prefix}`;
+/** Refuses instead of leading somewhere: needs no device and no guard. */
+const isBarrier = (route: RouteEntry): boolean => route.device === undefined;
 const rxKey = (sa: { readonly spi: Spi; readonly source: IpAddress }): string =>
   `${byNumber(sa.spi)}/${sa.source}`;
 const txKey = (sa: { readonly vni: Vni; readonly peer: PeerNumber }): string =>
@@ -161,7 +163,8 @@ const isPeer = (number: PeerNumber): boolean => number !== PEER_LOCAL && number 
 
 /**
  * Puts come in the order in which each leans on the one before, removals behind them in reverse: rx SAs before
- * whatever makes peers use them, hooks before tx SAs and routes, since a route without its hook would leak.
+ * whatever makes peers use them, hooks before tx SAs and routes, since a route without its hook would leak. The
+ * routes that refuse come first and go last.
  * @param mayDelete the bus was read to its end: only then is anything taken away
  */
 export function plan(desired: DesiredState, actual: ActualState, mayDelete: boolean): Step[] {
@@ -177,6 +180,7 @@ export function plan(desired: DesiredState, actual: ActualState, mayDelete: bool
   const keptTx = new Set(desired.keptTxSas.map(txKey));
 
   const puts: Step[] = [
+    ...routes.put.filter(isBarrier).map(putRoute),
     ...deviceSteps(desired, actual),
     ...rx.put.map((sa): Step => ({ do: 'put-rx', object: rxName(sa), sa, fingerprint: print(sa) })),
     ...peers.put.map((peer): Step => ({ do: 'put-peer', object: `peer ${peer.number}`, peer })),
@@ -186,11 +190,11 @@ export function plan(desired: DesiredState, actual: ActualState, mayDelete: bool
     ...pods.put.map((pod): Step => ({ do: 'put-pod', object: `pod device ${pod.ifindex}`, pod })),
     ...hooks.put.map((hook): Step => ({ do: 'attach', object: hookName(hook), hook })),
     ...tx.put.map((sa): Step => ({ do: 'put-tx', object: txName(sa), sa, fingerprint: print(sa) })),
-    ...routes.put.map((route): Step => ({ do: 'put-route', object: `route ${route.prefix}`, route })),
+    ...routes.put.filter((route) => !isBarrier(route)).map(putRoute),
   ];
   if (!mayDelete) return puts;
   const removals: Step[] = [
-    ...routes.remove.map((route): Step => ({ do: 'remove-route', object: `route ${route.prefix}`, route })),
+    ...routes.remove.filter((route) => !isBarrier(route)).map(removeRoute),
     ...tx.remove
       .filter((sa) => !keptTx.has(txKey(sa)))
       .map((sa): Step => ({ do: 'remove-tx', object: txName(sa), vni: sa.vni, peer: sa.peer })),
@@ -201,12 +205,16 @@ export function plan(desired: DesiredState, actual: ActualState, mayDelete: bool
     ...rx.remove
       .filter((sa) => !keptRx.has(rxKey(sa)))
       .map((sa): Step => ({ do: 'remove-rx', object: rxName(sa), spi: sa.spi, source: sa.source })),
+    ...routes.remove.filter(isBarrier).map(removeRoute),
   ];
   return [...puts, ...removals];
 }
 
+const putRoute = (route: RouteEntry): Step => ({ do: 'put-route', object: routeName(route), route });
+const removeRoute = (route: RouteEntry): Step => ({ do: 'remove-route', object: routeName(route), route });
 const print = (sa: RxSa | TxSa): string => saFingerprint(sa.key, sa.salt);
 const overlayName = (entry: OverlayEntry): string => `overlay ${entry.vni}/${entry.prefix}`;
+const routeName = (route: RouteEntry): string => `route ${routeKey(route)}`;
 const hookName = (hook: HookEntry): string => `hook ${hook.program} on device ${hook.ifindex}`;
 const txName = (sa: { vni: Vni; peer: PeerNumber }): string => `tx SA of VNI ${sa.vni}, peer ${sa.peer}`;
 const rxName = (sa: { vni: Vni; peer: PeerNumber; spi: Spi }): string =>

@@ -68,10 +68,14 @@ export interface PodEntry {
   readonly addresses: readonly IpAddress[];
 }
 
-/** Route of a peer's prefix through the VXLAN device, marked with our route protocol. */
+/** A route marked with our route protocol. */
 export interface RouteEntry {
   readonly prefix: Prefix;
-  readonly device: string;
+  /**
+   * The VXLAN device. Undefined: unreachable, with a metric behind all others. It outlives the device, and what no
+   * better route takes is refused instead of following the default route in clear.
+   */
+  readonly device: string | undefined;
 }
 
 /** The entry points, one program each. */

@@ -16,7 +16,7 @@ import {
   writeLink,
 } from './link';
 import type { Fd, Native } from './native';
-import { type MainRoute, ROUTE_PROTOCOL, readRoute, writeRoute } from './route';
+import { isOwn, type MainRoute, readRoute, UNREACHABLE_METRIC, writeRoute } from './route';
 import { withLowerMtu } from './routemtu';
 import { isStrict, loosen } from './rpfilter';
 import { RtNetlink } from './rtnetlink';
@@ -111,14 +111,16 @@ class NamespaceNetlink implements Netlink {
 
   async ownRoutes(): Promise<RouteEntry[]> {
     const names = new Map((await this.links()).map((link) => [link.ifindex, link.name]));
-    const routes = (await this.mainRoutes()).filter((route) => route.protocol === ROUTE_PROTOCOL);
-    return routes.map(({ prefix, ifindex }) => ({ prefix, device: names.get(ifindex) ?? '' }));
+    return (await this.mainRoutes()).filter(isOwn).map(({ prefix, ifindex, unreachable }) => ({
+      prefix,
+      device: unreachable ? undefined : (names.get(ifindex) ?? ''),
+    }));
   }
 
   async putRoute(route: RouteEntry): Promise<void> {
-    const op = `add route ${route.prefix} dev ${route.device}`;
-    const ifindex = (await this.find(route.device))?.link.ifindex;
-    if (ifindex === undefined) throw new KernelError(op, 19, 'ENODEV', 'no such device');
+    const op = `add ${describe(route)}`;
+    const ifindex = await this.routeDevice(route);
+    if (ifindex === 0) throw new KernelError(op, 19, 'ENODEV', 'no such device');
     const add = () =>
       this.socket.change(op, NEWROUTE, FlagsNew.CREATE | FlagsNew.EXCL, (out) =>
         writeRoute(out, route.prefix, ifindex),
@@ -128,26 +130,35 @@ class NamespaceNetlink implements Netlink {
     } catch (cause) {
       if (!isErrno(cause, 'EEXIST')) throw cause;
       // Never NLM_F_REPLACE: it would take the place of another's route to the same prefix.
-      const rivals = (await this.mainRoutes()).filter((other) => other.prefix === route.prefix);
-      const own = rivals.find((other) => other.protocol === ROUTE_PROTOCOL);
+      const rivals = (await this.mainRoutes()).filter(
+        (other) =>
+          other.prefix === route.prefix &&
+          (other.metric === UNREACHABLE_METRIC) === (route.device === undefined),
+      );
+      const own = rivals.find(isOwn);
       if (own === undefined) throw occupied(op, rivals[0]);
-      if (own.ifindex === ifindex) return;
+      if (own.unreachable || own.ifindex === ifindex) return;
       await this.deleteRoute(op, route, own.ifindex);
       await add();
     }
   }
 
   async removeRoute(route: RouteEntry): Promise<void> {
-    const ifindex = (await this.find(route.device))?.link.ifindex;
-    if (ifindex === undefined) return; // routes go with their device
-    await this.deleteRoute(`remove route ${route.prefix} dev ${route.device}`, route, ifindex);
+    const ifindex = await this.routeDevice(route);
+    if (ifindex === 0) return; // routes go with their device
+    await this.deleteRoute(`remove ${describe(route)}`, route, ifindex);
   }
 
   close(): void {
     this.socket.close();
   }
 
-  private async deleteRoute(op: string, route: RouteEntry, ifindex: number): Promise<void> {
+  /** @returns undefined for a route that needs no device, 0 for a device that is not there. */
+  private async routeDevice({ device }: RouteEntry): Promise<number | undefined> {
+    return device === undefined ? undefined : ((await this.find(device))?.link.ifindex ?? 0);
+  }
+
+  private async deleteRoute(op: string, route: RouteEntry, ifindex: number | undefined): Promise<void> {
     await succeedOn(['ESRCH', 'ENOENT', 'ENODEV'], () =>
       this.socket.change(op, DELROUTE, 0, (out) => writeRoute(out, route.prefix, ifindex)),
     );
@@ -247,6 +258,9 @@ class NamespaceNetlink implements Netlink {
     );
   }
 }
+
+const describe = ({ prefix, device }: RouteEntry): string =>
+  device === undefined ? `unreachable route ${prefix}` : `route ${prefix} dev ${device}`;
 
 function occupied(op: string, rival: MainRoute | undefined): KernelError {
   const whose = rival === undefined ? '' : ` (protocol ${rival.protocol}, device ${rival.ifindex})`;

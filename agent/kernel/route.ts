@@ -1,4 +1,5 @@
-// rtnetlink's route messages for the one form of route we make: a prefix, straight out of a device. Bytes only.
+// rtnetlink's route messages for the two forms of route we make: a prefix straight out of a device, and one that is
+// refused. Bytes only.
 import { type AttrStream, rt } from 'netlink';
 import { addressFamily, formatPrefix, prefixBytes } from '../core/bytes';
 import type { Prefix } from '../core/ids';
@@ -9,11 +10,20 @@ import type { Prefix } from '../core/ids';
  */
 export const ROUTE_PROTOCOL: number = 157;
 
+/**
+ * Of the routes that refuse: behind every route that anybody may make for a prefix, down to the kernel's own for
+ * routes without one (IPv4: 0; IPv6: 256 for connected ones, 1024).
+ */
+export const UNREACHABLE_METRIC: number = 0xff00_2000;
+
 const AF_INET = 2;
 const AF_INET6 = 10;
 
-/** Writes the message of a route in the main table. */
-export function writeRoute(out: AttrStream, prefix: Prefix, ifindex: number): void {
+/**
+ * Writes the message of a route in the main table.
+ * @param ifindex undefined: unreachable
+ */
+export function writeRoute(out: AttrStream, prefix: Prefix, ifindex: number | undefined): void {
   const { bytes, mappedBits } = prefixBytes(prefix);
   const ipv4 = addressFamily(prefix) === 4;
   const data: rt.Route = {
@@ -21,10 +31,11 @@ export function writeRoute(out: AttrStream, prefix: Prefix, ifindex: number): vo
     dstLen: ipv4 ? mappedBits - 96 : mappedBits,
     table: rt.RoutingTableClass.MAIN,
     protocol: ROUTE_PROTOCOL as rt.RouteProtocol, // the library's enumeration ends at the numbers it knows
-    scope: rt.RouteScope.LINK,
-    type: rt.RouteType.UNICAST,
+    scope: ifindex === undefined ? rt.RouteScope.UNIVERSE : rt.RouteScope.LINK,
+    type: ifindex === undefined ? rt.RouteType.UNREACHABLE : rt.RouteType.UNICAST,
   };
-  const attrs: rt.RouteAttrs = { dst: Buffer.from(ipv4 ? bytes.subarray(12) : bytes), oif: ifindex };
+  const dst = Buffer.from(ipv4 ? bytes.subarray(12) : bytes);
+  const attrs = ifindex === undefined ? { dst, priority: UNREACHABLE_METRIC } : { dst, oif: ifindex };
   rt.formatRouteMessage({ kind: 'route', data, attrs }, out);
 }
 
@@ -33,6 +44,15 @@ export interface MainRoute {
   /** 0 for a route without one device (blackhole, multipath). */
   readonly ifindex: number;
   readonly protocol: number;
+  /** RTN_UNREACHABLE. IPv6 has a device for those too, the loopback. */
+  readonly unreachable: boolean;
+  readonly metric: number;
+}
+
+/** One of our two forms. */
+export function isOwn(route: MainRoute): boolean {
+  if (route.protocol !== ROUTE_PROTOCOL) return false;
+  return route.unreachable ? route.metric === UNREACHABLE_METRIC : route.ifindex !== 0;
 }
 
 /** @returns undefined for routes of other tables and families, and for cached copies. */
@@ -51,5 +71,7 @@ export function readRoute(message: Buffer): MainRoute | undefined {
     prefix: formatPrefix(bytes, bits),
     ifindex: attrs.oif ?? 0,
     protocol: typeof protocol === 'number' ? protocol : rt.RouteProtocol[protocol],
+    unreachable: data.type === rt.RouteType.UNREACHABLE || data.type === 'UNREACHABLE',
+    metric: attrs.priority ?? 0,
   };
 }

@@ -56,6 +56,11 @@ export class FakeNetwork {
     return [...this.linkTable.values()].find((link) => link.name === name);
   }
 
+  /** Those that lead somewhere: not the ones that refuse. */
+  tunnelRoutes(): RouteEntry[] {
+    return [...this.routeTable.values()].filter((route) => route.device !== undefined);
+  }
+
   netlink(): Netlink {
     return new FakeNetlink(this);
   }
@@ -68,6 +73,9 @@ export class FakeNetwork {
 }
 
 const routeKey = (route: RouteEntry): string => `${route.prefix} ${route.device}`;
+
+const routeCall = (verb: string, { prefix, device }: RouteEntry): string =>
+  `${verb} ${device === undefined ? 'unreachable ' : ''}${prefix}`;
 
 class FakeNetlink implements Netlink {
   constructor(private readonly network: FakeNetwork) {}
@@ -124,13 +132,14 @@ class FakeNetlink implements Netlink {
   }
 
   async putRoute(route: RouteEntry): Promise<void> {
-    this.network.enter(`putRoute ${route.prefix}`);
-    if (!this.network.linkNamed(route.device)) throw new KernelError(`route ${route.prefix}`, 19, 'ENODEV');
+    this.network.enter(routeCall('putRoute', route));
+    if (route.device !== undefined && !this.network.linkNamed(route.device))
+      throw new KernelError(`route ${route.prefix}`, 19, 'ENODEV');
     this.network.routeTable.set(routeKey(route), route);
   }
 
   async removeRoute(route: RouteEntry): Promise<void> {
-    this.network.enter(`removeRoute ${route.prefix}`);
+    this.network.enter(routeCall('removeRoute', route));
     this.network.routeTable.delete(routeKey(route));
   }
 

@@ -4,7 +4,7 @@ import type { VxlanSpec } from '../../agent/core/state';
 import { loadNative } from '../../agent/kernel/native';
 import { createNetlink } from '../../agent/kernel/netlink';
 import { createNetnsOpener } from '../../agent/kernel/netns';
-import { ROUTE_PROTOCOL } from '../../agent/kernel/route';
+import { ROUTE_PROTOCOL, UNREACHABLE_METRIC } from '../../agent/kernel/route';
 import type { LinkInfo, Netlink, Netns } from '../../agent/ports';
 import { createNamespace, createVeth, type Namespace } from './namespace';
 
@@ -297,6 +297,104 @@ describe('routes', () => {
     await netlink.putRoute({ prefix: prefix('10.244.2.0/24'), device: 'vxseal0' });
     await netlink.removeLink(device.ifindex);
     await netlink.removeLink(device.ifindex);
+    expect(await netlink.ownRoutes()).toEqual([]);
+  });
+
+  const getRoute = (address: string): string => {
+    try {
+      return namespace.run('ip', 'route', 'get', address);
+    } catch (error) {
+      return String((error as { readonly stderr?: string }).stderr);
+    }
+  };
+
+  /** A way out for everything, as every node has one. */
+  function addDefaultRoute(): void {
+    namespace.run('ip', 'link', 'add', 'nic0', 'type', 'bridge');
+    namespace.run('ip', 'link', 'set', 'nic0', 'up');
+    namespace.run('ip', 'route', 'add', 'default', 'dev', 'nic0');
+    namespace.run('ip', '-6', 'route', 'add', 'default', 'dev', 'nic0');
+  }
+
+  test.each([
+    ['10.244.2.0/24', '10.244.2.9'],
+    ['10.0.0.0/8', '10.9.9.9'],
+    ['fd00:2::/64', 'fd00:2::9'],
+  ])(
+    '%s unreachable: behind the one through the device, and there when that is gone',
+    async (text, inside) => {
+      addDefaultRoute();
+      const refused = { prefix: prefix(text), device: undefined };
+      const through = { prefix: prefix(text), device: 'vxseal0' };
+      expect(getRoute(inside)).toContain('dev nic0');
+      for (const route of [refused, through, refused, through]) await netlink.putRoute(route);
+      expect(new Set(await netlink.ownRoutes())).toEqual(new Set([refused, through]));
+      expect(getRoute(inside)).toContain('dev vxseal0');
+      await netlink.removeLink(device.ifindex);
+      expect(await netlink.ownRoutes()).toEqual([refused]);
+      expect(getRoute(inside)).toContain('No route to host');
+      await netlink.removeRoute(refused);
+      await netlink.removeRoute(refused);
+      expect(await netlink.ownRoutes()).toEqual([]);
+      expect(getRoute(inside)).toContain('dev nic0');
+    },
+  );
+
+  test.each([
+    ['10.244.5.0/24', '10.244.5.1/24', '10.244.5.9'],
+    ['fd00:5::/64', 'fd00:5::1/64', 'fd00:5::9'],
+  ])(
+    '%s unreachable takes nothing from the bridge that has it, and neither is removed for the other',
+    async (text, own, pod) => {
+      addDefaultRoute();
+      const refused = { prefix: prefix(text), device: undefined };
+      const through = { prefix: prefix(text), device: 'vxseal0' };
+      await netlink.putRoute(refused);
+      namespace.run('ip', 'link', 'add', 'cni0', 'type', 'bridge');
+      namespace.run('ip', 'link', 'set', 'cni0', 'up');
+      namespace.run('ip', 'addr', 'add', own, 'dev', 'cni0', ...(own.includes(':') ? ['nodad'] : []));
+      expect(getRoute(pod)).toContain('dev cni0');
+      await netlink.removeRoute(through);
+      expect(await netlink.ownRoutes()).toEqual([refused]);
+      await netlink.removeRoute(refused);
+      expect(await netlink.ownRoutes()).toEqual([]);
+      expect(getRoute(pod)).toContain('dev cni0');
+      await netlink.putRoute(refused);
+      namespace.run('ip', 'link', 'del', 'cni0');
+      expect(getRoute(pod)).toContain('No route to host');
+    },
+  );
+
+  test('removing the one through the device leaves the unreachable one, and the other way round', async () => {
+    for (const text of ['10.244.6.0/24', 'fd00:6::/64']) {
+      const refused = { prefix: prefix(text), device: undefined };
+      const through = { prefix: prefix(text), device: 'vxseal0' };
+      for (const [gone, left] of [
+        [refused, through],
+        [through, refused],
+      ] as const) {
+        await netlink.putRoute(refused);
+        await netlink.putRoute(through);
+        await netlink.removeRoute(gone);
+        expect(await netlink.ownRoutes()).toEqual([left]);
+      }
+      await netlink.removeRoute(refused);
+    }
+  });
+
+  test("another's unreachable route at our metric is told, and stays", async () => {
+    for (const [family, text] of [
+      ['-4', '10.244.7.0/24'],
+      ['-6', 'fd00:7::/64'],
+    ] as const) {
+      const metric = String(UNREACHABLE_METRIC);
+      namespace.run('ip', family, 'route', 'add', 'unreachable', text, 'metric', metric, 'proto', 'static');
+      await expect(netlink.putRoute({ prefix: prefix(text), device: undefined })).rejects.toMatchObject({
+        errnoName: 'EEXIST',
+        message: expect.stringMatching(/unreachable route .*protocol 4/),
+      });
+      expect(namespace.run('ip', family, 'route', 'show', text)).toContain('unreachable');
+    }
     expect(await netlink.ownRoutes()).toEqual([]);
   });
 

@@ -64,7 +64,8 @@ export async function applySteps(
   return { failed, attempted, configuredFor, installed };
 }
 
-const leadsIntoTunnel = (step: Step): boolean => step.do === 'put-tx' || step.do === 'put-route';
+const leadsIntoTunnel = (step: Step): boolean =>
+  step.do === 'put-tx' || (step.do === 'put-route' && step.route.device !== undefined);
 
 async function applyStep(
   step: Step,

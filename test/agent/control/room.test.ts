@@ -65,7 +65,15 @@ describe('two agents on one bus', () => {
       expect(status.problems).toEqual([]);
       expect(status.peers).toHaveLength(1);
       expect(status.peers[0]).toMatchObject({ node: peer, state: 'up', why: '', rotating: false });
-      expect([...node.network.routeTable.values()].map((route) => route.device)).toEqual(['vxseal0']);
+      const theirs = peer === 'node2' ? '10.2.0.0/24' : '10.1.0.0/24';
+      expect(new Set(node.network.routeTable.values())).toEqual(
+        new Set([
+          { prefix: '10.0.0.0/8', device: undefined },
+          { prefix: '10.1.0.0/24', device: undefined },
+          { prefix: '10.2.0.0/24', device: undefined },
+          { prefix: theirs, device: 'vxseal0' },
+        ]),
+      );
       expect(status.node.mtuBytes).toBe(1408);
     }
   });
@@ -92,8 +100,11 @@ describe('two agents on one bus', () => {
     ]) {
       expect(first(guard)).toBeGreaterThanOrEqual(0);
       expect(first('putTx')).toBeGreaterThan(first(guard));
-      expect(first('putRoute')).toBeGreaterThan(first(guard));
+      expect(first('putRoute 10.2')).toBeGreaterThan(first(guard));
+      // What refuses needs no guard, and nothing is there yet that it would be late for.
+      expect(first('putRoute unreachable 10.0.0.0/8')).toBeLessThan(first(guard));
     }
+    expect(first('putRoute unreachable 10.0.0.0/8')).toBeLessThan(first('ensureVxlan'));
   });
 
   test('3 an epoch is published only once inbound keys for every known peer stand', async () => {
@@ -198,12 +209,20 @@ describe('restart', () => {
     await one.renew(true, false);
     const kept = new Map(topics.records);
     topics.records.clear();
-    const before = [one.pins.tx.size, one.pins.rx.size, one.pins.overlay.size, one.network.routeTable.size];
+    const before = [
+      one.pins.tx.size,
+      one.pins.rx.size,
+      one.pins.overlay.size,
+      one.network.tunnelRoutes().length,
+    ];
     await one.room.start();
     expect(Object.keys(await traffic(made, 20_000))).toEqual(['delivered']);
-    expect([one.pins.tx.size, one.pins.rx.size, one.pins.overlay.size, one.network.routeTable.size]).toEqual(
-      before,
-    );
+    expect([
+      one.pins.tx.size,
+      one.pins.rx.size,
+      one.pins.overlay.size,
+      one.network.tunnelRoutes().length,
+    ]).toEqual(before);
     expect(one.room.readiness().blockers.map((blocker) => blocker.name)).toEqual(['bus-sync', 'keys']);
     for (const record of kept.values())
       if (!topics.records.has(`${record.topic}\n${record.key}`)) topics.write(record);
@@ -229,7 +248,7 @@ describe('restart', () => {
     const hooks = one.pins.hooks.size;
     await one.room.stop();
     await two.room.stop();
-    expect([one.pins.hooks.size, one.pins.tx.size, one.network.routeTable.size]).toEqual([hooks, 1, 1]);
+    expect([one.pins.hooks.size, one.pins.tx.size, one.network.tunnelRoutes().length]).toEqual([hooks, 1, 1]);
     expect(clock.pending).toBe(0);
   });
 });
@@ -261,7 +280,7 @@ describe('the bus', () => {
       state: 'expired',
       remedy: expect.stringContaining('node2'),
     });
-    expect([one.pins.tx.size, one.pins.rx.size, one.network.routeTable.size]).toEqual([0, 0, 0]);
+    expect([one.pins.tx.size, one.pins.rx.size, one.network.tunnelRoutes().length]).toEqual([0, 0, 0]);
     expect(fabric.send('node1', 'node2', HOST_VNI)).toBe('no-peer');
     expect([...one.pins.overlay.values()].find((entry) => entry.prefix === '10.2.0.0/24')?.peer).toBe(
       0xffffffff,
@@ -320,7 +339,7 @@ describe('a hostile host', () => {
     expect(made).not.toBe(old);
     expect(one.pins.vxlanIfindex).toBe(made);
     expect([...one.pins.hooks.keys()]).toEqual(expect.arrayContaining([`encap/${made}`, `admit/${made}`]));
-    expect(one.network.routeTable.size).toBe(1);
+    expect(one.network.tunnelRoutes().length).toBe(1);
     expect(one.room.readiness().ready).toBe(true);
   });
 
@@ -367,14 +386,14 @@ describe('a hostile host', () => {
       await two.room.start();
       await one.room.start();
       await clock.advance(20_000);
-      expect([one.pins.tx.size, one.network.routeTable.size]).toEqual([0, 0]);
+      expect([one.pins.tx.size, one.network.tunnelRoutes().length]).toEqual([0, 0]);
       expect(one.room.readiness().blockers).toContainEqual(
         expect.objectContaining({ name: 'hooks', reason: expect.stringContaining(`${guard} on `) }),
       );
       one.pins.fail = () => undefined;
       await clock.advance(20_000);
       expect(one.room.readiness()).toEqual({ ready: true, blockers: [] });
-      expect([one.pins.tx.size, one.network.routeTable.size]).toEqual([1, 1]);
+      expect([one.pins.tx.size, one.network.tunnelRoutes().length]).toEqual([1, 1]);
     },
   );
 

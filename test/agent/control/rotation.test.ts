@@ -122,7 +122,7 @@ test('7 a revoked peer goes down with the reason, its traffic is dropped; let in
     why: 'revoked: the node is revoked',
     remedy: expect.stringContaining('issue a certificate'),
   });
-  expect([one.pins.tx.size, one.pins.rx.size, one.network.routeTable.size]).toEqual([0, 0, 0]);
+  expect([one.pins.tx.size, one.pins.rx.size, one.network.tunnelRoutes().length]).toEqual([0, 0, 0]);
   expect(fabric.send('node1', 'node2', HOST_VNI)).toBe('no-peer');
   expect(fabric.send('node2', 'node1', HOST_VNI)).toBe('unknown-spi');
   one.revoked.clear();

@@ -217,11 +217,32 @@ test('overlay: ours, peers, and what nobody may get in clear', () => {
   ]);
 });
 
-test('routes: peers’ prefixes of the host VNI, no node addresses', () => {
-  expect(desired(input()).routes).toEqual([
+const refusedIn = (state: ReturnType<typeof desired>) =>
+  state.routes.filter((route) => route.device === undefined).map((route) => route.prefix);
+
+test('routes: peers’ prefixes of the host VNI, no node addresses; behind them the whole overlay is unreachable', () => {
+  const state = desired(input());
+  expect(state.routes.filter((route) => route.device !== undefined)).toEqual([
     { prefix: '10.2.0.0/24', device: 'vxseal0' },
     { prefix: '10.22.0.0/24', device: 'vxseal0' },
   ]);
+  expect(refusedIn(state)).toEqual([
+    '10.0.0.0/8',
+    '10.1.0.0/24', // our own: a pod that is gone
+    '10.2.0.0/24',
+    '10.22.0.0/24',
+    '10.3.0.0/24', // not reachable for us, expired and in quarantine
+    '10.4.0.0/24',
+    '10.5.0.0/24',
+  ]);
+});
+
+test('a range that holds an outer address is not unreachable: it may be the way to the peers themselves', () => {
+  const ranges = (...prefixes: string[]) =>
+    refusedIn(desired(input({ config: { ...CONFIG, protectedPrefixes: groups({ 42: prefixes }) } })));
+  expect(ranges('192.0.0.0/16', '10.0.0.0/8')).toEqual(ranges('10.0.0.0/8')); // ours and theirs
+  expect(ranges('2001:db8::/64', '10.0.0.0/8')).toEqual(ranges('10.0.0.0/8')); // only theirs
+  expect(ranges('192.0.3.0/24', '10.0.0.0/8')).toContain('192.0.3.0/24');
 });
 
 test('hooks: every device but loopback has some', () => {

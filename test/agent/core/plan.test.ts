@@ -1,7 +1,14 @@
 import type { IpAddress, PeerNumber, Prefix, Spi, Vni } from '../../../agent/core/ids';
 import { saFingerprint } from '../../../agent/core/keyschedule';
 import { type ActualState, plan, type Step } from '../../../agent/core/plan';
-import type { DesiredState, OverlayEntry, ProgramName, RxSa, TxSa } from '../../../agent/core/state';
+import type {
+  DesiredState,
+  OverlayEntry,
+  ProgramName,
+  RouteEntry,
+  RxSa,
+  TxSa,
+} from '../../../agent/core/state';
 import { seeded, shuffled } from './random';
 
 const SETTINGS = {
@@ -89,6 +96,7 @@ const pod = (ifindex: number) => ({
 });
 const hook = (program: ProgramName, ifindex: number) => ({ program, ifindex });
 const route = (prefix: string) => ({ prefix: prefix as Prefix, device: 'vxseal0' });
+const barrier = (prefix: string) => ({ prefix: prefix as Prefix, device: undefined });
 
 const FULL: DesiredState = {
   ...EMPTY,
@@ -98,7 +106,7 @@ const FULL: DesiredState = {
   txSas: [tx(1, 7)],
   pods: [pod(5)],
   hooks: [hook('steer', 5)],
-  routes: [route('10.2.0.0/24')],
+  routes: [route('10.2.0.0/24'), barrier('10.2.0.0/24')],
 };
 const ALL_THERE: ActualState = {
   ...STANDING,
@@ -111,8 +119,12 @@ const ALL_THERE: ActualState = {
   routes: FULL.routes,
 };
 
-const verbs = (steps: readonly Step[]): string[] => steps.map((step) => step.do);
+const verbs = (steps: readonly Step[]): string[] =>
+  steps.map((step) =>
+    'route' in step && step.route.device === undefined ? `${step.do} unreachable` : step.do,
+  );
 const PUTS = [
+  'put-route unreachable',
   'ensure-vxlan',
   'put-settings',
   'put-rx',
@@ -131,6 +143,7 @@ const REMOVALS = [
   'remove-overlay',
   'remove-peer',
   'remove-rx',
+  'remove-route unreachable',
 ];
 
 test('everything is put in order; nothing is done twice', () => {
@@ -209,6 +222,8 @@ test('no step shows a key', () => {
   );
 });
 
+const routeId = ({ prefix, device }: RouteEntry): string => `${prefix} ${device}`;
+
 /** What a plan does to a kernel that obeys. */
 function apply(actual: ActualState, steps: readonly Step[]): ActualState {
   const maps = {
@@ -218,7 +233,7 @@ function apply(actual: ActualState, steps: readonly Step[]): ActualState {
     txSas: new Map(actual.txSas.map((each) => [each.peer, each])),
     pods: new Map(actual.pods.map((each) => [each.ifindex, each])),
     hooks: new Map(actual.hooks.map((each) => [`${each.program}${each.ifindex}`, each])),
-    routes: new Map(actual.routes.map((each) => [each.prefix, each])),
+    routes: new Map(actual.routes.map((each) => [routeId(each), each])),
   };
   for (const step of steps) {
     if (step.do === 'put-rx') maps.rxSas.set(step.sa.spi, { ...step.sa, fingerprint: step.fingerprint });
@@ -227,14 +242,14 @@ function apply(actual: ActualState, steps: readonly Step[]): ActualState {
     if (step.do === 'put-overlay') maps.overlay.set(step.entry.prefix, step.entry);
     if (step.do === 'put-pod') maps.pods.set(step.pod.ifindex, step.pod);
     if (step.do === 'attach') maps.hooks.set(`${step.hook.program}${step.hook.ifindex}`, step.hook);
-    if (step.do === 'put-route') maps.routes.set(step.route.prefix, step.route);
+    if (step.do === 'put-route') maps.routes.set(routeId(step.route), step.route);
     if (step.do === 'remove-rx') maps.rxSas.delete(step.spi);
     if (step.do === 'remove-tx') maps.txSas.delete(step.peer);
     if (step.do === 'remove-peer') maps.peers.delete(step.peer.number);
     if (step.do === 'remove-overlay') maps.overlay.delete(step.entry.prefix);
     if (step.do === 'remove-pod') maps.pods.delete(step.pod.ifindex);
     if (step.do === 'detach') maps.hooks.delete(`${step.hook.program}${step.hook.ifindex}`);
-    if (step.do === 'remove-route') maps.routes.delete(step.route.prefix);
+    if (step.do === 'remove-route') maps.routes.delete(routeId(step.route));
   }
   return {
     ...STANDING,
@@ -262,7 +277,7 @@ test('a kernel that obeys ends as wanted, from anywhere, and the second plan is 
       txSas: some((n) => tx(n, n + Math.floor(random() * 2))),
       pods: some(pod),
       hooks: some((n) => hook('steer', n)),
-      routes: some((n) => route(`10.${n}.0.0/16`)),
+      routes: [...some((n) => route(`10.${n}.0.0/16`)), ...some((n) => barrier(`10.${n}.0.0/16`))],
     });
     const desired = { ...EMPTY, ...draw() };
     const start = draw();
