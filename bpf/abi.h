@@ -173,6 +173,18 @@ struct peer_stats {
 	struct counter opened;
 };
 
+/*
+ * translated: a flow between a local pod and a remote one that the node translates. Ports and protocol 0: some flow
+ * between the two.
+ */
+struct translated_key {
+	__u8 pod[16];
+	__u8 remote[16];
+	__be16 pod_port;
+	__be16 remote_port;
+	__u32 protocol;
+};
+
 /* XDP metadata in front of a decrypted frame: open -> deliver. */
 struct open_meta {
 	__u64 cookie;

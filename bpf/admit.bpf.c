@@ -16,7 +16,7 @@ static __always_inline int admit_frame(struct __sk_buff *skb)
 	if (!bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0) ||
 	    !bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6))
 		return -DROP_FORGED_VXLAN;
-	if (skb->tc_index != stamp_opened(cfg))
+	if (!is_opened(skb, cfg))
 		return -DROP_NO_COOKIE;
 	/* The inner destination MAC is the sender's idea; without this the stack drops it as OTHERHOST. */
 	return bpf_skb_change_type(skb, 0 /* PACKET_HOST */) ? -DROP_INTERNAL : PASS;

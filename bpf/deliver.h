@@ -46,6 +46,14 @@ static __always_inline int answer_probe(struct __sk_buff *skb, const struct conf
 	return REDIRECTED;
 }
 
+static __always_inline int is_endpoint(__u32 vni, const __u8 addr[16])
+{
+	struct endpoint_key key = { .vni = vni };
+
+	__builtin_memcpy(key.addr, addr, 16);
+	return bpf_map_lookup_elem(&endpoints, &key) != 0;
+}
+
 /* `peer` is the one whose key opened the frame, `vni` the SA's. */
 static __always_inline int deliver_frame(struct __sk_buff *skb, const struct config *cfg, __u32 vni, __u32 peer)
 {
@@ -68,7 +76,7 @@ static __always_inline int deliver_frame(struct __sk_buff *skb, const struct con
 	err = clamp_tcp(skb, cfg, &ip);
 	if (err)
 		return err;
-	skb->tc_index = stamp_opened(cfg);
+	skb->tc_index = is_endpoint(vni, ip.dst) ? stamp_opened(cfg) : stamp_opened_for_host(cfg);
 	sample_flow(skb, cfg, peer, vni, DIR_INGRESS);
 	if (vni != cfg->host_vni)
 		return deliver_to_pod(skb, cfg, vni, &ip);

@@ -70,4 +70,15 @@ static __always_inline __u16 stamp_opened(const struct config *cfg)
 	return cfg->stamp ^ 0xffff;
 }
 
+/* Opened, and addressed to the node itself: a pod gets it only if the node translates its destination. */
+static __always_inline __u16 stamp_opened_for_host(const struct config *cfg)
+{
+	return cfg->stamp ^ 0x0ff0;
+}
+
+static __always_inline int is_opened(const struct __sk_buff *skb, const struct config *cfg)
+{
+	return skb->tc_index == stamp_opened(cfg) || skb->tc_index == stamp_opened_for_host(cfg);
+}
+
 #endif

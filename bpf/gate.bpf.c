@@ -5,6 +5,7 @@
  * the host nothing but neighbour discovery.
  */
 #include "local.h"
+#include "translated.h"
 
 static __always_inline int gate_frame(struct __sk_buff *skb)
 {
@@ -13,17 +14,20 @@ static __always_inline int gate_frame(struct __sk_buff *skb)
 	struct ip_info ip = {};
 	__u32 ifindex = skb->ifindex;
 	struct pod_value *pod = bpf_map_lookup_elem(&pods, &ifindex);
-	int err, opened;
+	int err, opened, for_host;
 
 	if (!cfg || !pod)
 		return -DROP_NOT_CONFIGURED;
-	opened = skb->tc_index == stamp_opened(cfg);
+	for_host = pod->vni == cfg->host_vni && skb->tc_index == stamp_opened_for_host(cfg);
+	opened = for_host || skb->tc_index == stamp_opened(cfg);
 	skb->tc_index = 0;
 	err = parse_skb(skb, &ip);
 	if (err == -DROP_INNER_PROTOCOL)
 		return PASS;
 	if (err)
 		return err;
+	if (for_host)
+		note_translated(skb, &ip);
 	if (opened)
 		return PASS;
 	if (is_remote(find_owner(pod->vni, ip.src)))

@@ -5,6 +5,7 @@
  * to the host stack as the primary CNI made it.
  */
 #include "local.h"
+#include "translated.h"
 #include "tunnel.h"
 
 static __always_inline int is_own_source(struct __sk_buff *skb, __u32 vni, const struct ip_info *ip)
@@ -93,6 +94,9 @@ static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 		return PASS;
 	if (to->peer == PEER_NONE)
 		return -DROP_NO_PEER;
+	/* Through the stack, and with its route through the VXLAN device back to us (encap). */
+	if (vni == cfg->host_vni && is_pod_range(to) && is_translated(skb, &ip, &l4))
+		return PASS;
 	*peer = to->peer;
 	if (bpf_check_mtu(skb, cfg->vxlan_ifindex, &length, 0, BPF_MTU_CHK_SEGS))
 		return yield_too_big(cfg, vni, to);

@@ -174,6 +174,16 @@ export const LAYOUT = {
       window: { offset: 80, size: 1024, count: 128 },
     },
   },
+  translated_key: {
+    size: 40,
+    fields: {
+      pod: { offset: 0, size: 16, count: 16 },
+      remote: { offset: 16, size: 16, count: 16 },
+      pod_port: { offset: 32, size: 2 },
+      remote_port: { offset: 34, size: 2 },
+      protocol: { offset: 36, size: 4 },
+    },
+  },
   tx_key: {
     size: 8,
     fields: {
@@ -214,6 +224,7 @@ export const MAPS = {
   peers: { type: 1, keySize: 4, valueSize: 56, maxEntries: 16384 },
   pods: { type: 1, keySize: 4, valueSize: 24, maxEntries: 4096 },
   rx_sa: { type: 1, keySize: 20, valueSize: 1104, maxEntries: 131072 },
+  translated: { type: 9, keySize: 40, valueSize: 4, maxEntries: 16384 },
   tx_sa: { type: 1, keySize: 8, valueSize: 64, maxEntries: 65536 },
   vteps: { type: 1, keySize: 16, valueSize: 4, maxEntries: 65536 },
 } as const;

@@ -27,7 +27,9 @@ import { createOverlayTable, createPeerTable, createPodTable } from './tables';
 
 const CONFIG_KEY = Buffer.alloc(4);
 /** Always as full as they can be, or without entries: nothing to watch. */
-const UNCOUNTED: ReadonlySet<string> = new Set(['config', 'events', 'meters', 'flow_seen']);
+const UNCOUNTED: ReadonlySet<string> = new Set(['config', 'events', 'meters', 'flow_seen', 'translated']);
+/** Those that bpf/drop.h would make a 0 of. */
+const FORBIDDEN_STAMPS: readonly number[] = [0, 0xffff, 0x0ff0];
 
 export interface DatapathOptions {
   /** Folder of the compiled objects. */
@@ -288,5 +290,5 @@ function randomCookie(): bigint {
 /** The data plane uses the value and its complement, and neither may be 0 (abi.h). */
 function randomStamp(): number {
   const stamp = randomBytes(2).readUInt16LE();
-  return stamp === 0 || stamp === 0xffff ? randomStamp() : stamp;
+  return FORBIDDEN_STAMPS.includes(stamp) ? randomStamp() : stamp;
 }
