@@ -79,8 +79,13 @@ export interface AddressInfo {
 export interface Netlink {
   links(): Promise<LinkInfo[]>;
   addresses(): Promise<AddressInfo[]>;
-  /** Creates the device, or changes what differs; a device of another kind under the name is an error. */
+  /**
+   * Creates the device, down, or changes what differs; a device of another kind under the name is an error. Whether it
+   * is up stays as it is: before its hooks stand it would take in and let out what nobody has looked at.
+   */
   ensureVxlan(spec: VxlanSpec): Promise<LinkInfo>;
+  /** Sets the device up. */
+  raiseVxlan(name: string): Promise<void>;
   setMtu(ifindex: number, mtuBytes: number): Promise<void>;
   removeLink(ifindex: number): Promise<void>;
   /**
@@ -252,6 +257,14 @@ export interface Datapath {
   close(): void;
   /** Removes our links, pins and maps. The device and routes are the reconciler's. */
   destroy(): void;
+}
+
+/** Settings of the underlay devices that make them fast. Never throws: what cannot be set stays as it is. */
+export interface UnderlayTuner {
+  /** Switches on what is not on yet; called at every pass. */
+  tune(devices: readonly Pick<LinkInfo, 'name' | 'ifindex' | 'mac'>[]): void;
+  /** Takes back what it changed, also in a former process. */
+  undo(): void;
 }
 
 /** What this kernel can do, found by trying, not by version. */

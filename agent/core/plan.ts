@@ -54,6 +54,8 @@ export interface ActualState {
 /** `object` names what the step is about, for errors and logs: "peer 3", "sa tx 42/3", "hook seal 2". */
 export type Step = { readonly object: string } & (
   | { readonly do: 'ensure-vxlan'; readonly vxlan: VxlanSpec }
+  /** Only behind its hooks: from then on it takes in what anybody sends to its port. */
+  | { readonly do: 'raise-vxlan'; readonly name: string }
   /** Also after every ensure-vxlan: the device may have a new ifindex. */
   | { readonly do: 'put-settings'; readonly settings: DatapathSettings }
   | { readonly do: 'put-rx'; readonly sa: RxSa; readonly fingerprint: string }
@@ -137,7 +139,6 @@ function deviceSteps(desired: DesiredState, actual: ActualState): Step[] {
   const steps: Step[] = [];
   const right =
     found?.external === true &&
-    found.up &&
     !found.drifted &&
     found.name === vxlan.name &&
     found.mac === vxlan.mac &&
@@ -148,6 +149,10 @@ function deviceSteps(desired: DesiredState, actual: ActualState): Step[] {
     steps.push({ do: 'put-settings', object: 'settings', settings });
   }
   return steps;
+}
+
+function raiseSteps({ vxlan: { name } }: DesiredState, actual: ActualState): Step[] {
+  return actual.vxlan?.up === true ? [] : [{ do: 'raise-vxlan', object: `device ${name}`, name }];
 }
 
 /**
@@ -163,8 +168,8 @@ const isPeer = (number: PeerNumber): boolean => number !== PEER_LOCAL && number 
 
 /**
  * Puts come in the order in which each leans on the one before, removals behind them in reverse: rx SAs before
- * whatever makes peers use them, hooks before tx SAs and routes, since a route without its hook would leak. The
- * routes that refuse come first and go last.
+ * whatever makes peers use them, hooks before the device goes up, and before tx SAs and routes, since a route without
+ * its hook would leak. The routes that refuse come first and go last.
  * @param mayDelete the bus was read to its end: only then is anything taken away
  */
 export function plan(desired: DesiredState, actual: ActualState, mayDelete: boolean): Step[] {
@@ -189,6 +194,7 @@ export function plan(desired: DesiredState, actual: ActualState, mayDelete: bool
       .map((entry): Step => ({ do: 'put-overlay', object: overlayName(entry), entry })),
     ...pods.put.map((pod): Step => ({ do: 'put-pod', object: `pod device ${pod.ifindex}`, pod })),
     ...hooks.put.map((hook): Step => ({ do: 'attach', object: hookName(hook), hook })),
+    ...raiseSteps(desired, actual),
     ...tx.put.map((sa): Step => ({ do: 'put-tx', object: txName(sa), sa, fingerprint: print(sa) })),
     ...routes.put.filter((route) => !isBarrier(route)).map(putRoute),
   ];

@@ -87,6 +87,13 @@ class NamespaceNetlink implements Netlink {
     return done.link;
   }
 
+  async raiseVxlan(name: string): Promise<void> {
+    const op = `raise VXLAN device ${name}`;
+    const ifindex = (await this.find(name))?.link.ifindex;
+    if (ifindex === undefined) throw new KernelError(op, 19, 'ENODEV', 'no such device');
+    await this.change(op, { ifindex, up: true });
+  }
+
   async setMtu(ifindex: number, mtuBytes: number): Promise<void> {
     await this.change(`set MTU ${mtuBytes} of device ${ifindex}`, { ifindex, mtuBytes });
   }

@@ -43,10 +43,7 @@ export function settingsDrifted(link: LinkInfo, detail: LinkDetail): boolean {
   return detail.makesAddresses || detail.learning || detail.arp || link.gsoMaxSegs !== GSO_MAX_SEGS;
 }
 
-/**
- * Changes in order. Taking away address generation comes before `up`, or the kernel has made a link-local address;
- * one message with both would raise the device first.
- */
+/** Changes in order. It is not up yet when it is new, so the kernel has made no link-local address for it. */
 export function vxlanChange(link: LinkInfo, detail: LinkDetail, spec: VxlanSpec): LinkChange[] {
   const { ifindex } = link;
   const changes: LinkChange[] = [];
@@ -56,6 +53,5 @@ export function vxlanChange(link: LinkInfo, detail: LinkDetail, spec: VxlanSpec)
   if (link.gsoMaxSegs !== GSO_MAX_SEGS) changes.push({ ifindex, gsoMaxSegs: GSO_MAX_SEGS });
   if (detail.learning) changes.push({ ifindex, kind: 'vxlan', vxlan: { learning: 0 } });
   if (detail.arp) changes.push({ ifindex, arp: false });
-  if (!link.up) changes.push({ ifindex, up: true });
   return changes;
 }

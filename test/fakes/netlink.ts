@@ -99,13 +99,20 @@ class FakeNetlink implements Netlink {
       kind: 'vxlan',
       mac: spec.mac,
       mtuBytes: spec.mtuBytes,
-      up: true,
+      up: found?.up ?? false,
       gsoMaxSegs: 1,
       vxlan: { port: spec.port, external: true, drifted: false },
     };
     if (!found) return this.network.addLink(wanted);
     this.network.changeLink(found.ifindex, wanted);
     return { ...found, ...wanted };
+  }
+
+  async raiseVxlan(name: string): Promise<void> {
+    this.network.enter(`raiseVxlan ${name}`);
+    const found = this.network.linkNamed(name);
+    if (!found) throw new KernelError(`raise ${name}`, 19, 'ENODEV');
+    this.network.changeLink(found.ifindex, { up: true });
   }
 
   async setMtu(ifindex: number, mtuBytes: number): Promise<void> {

@@ -56,12 +56,13 @@ describe('ensureVxlan', () => {
       kind: 'vxlan',
       mac: SPEC.mac,
       mtuBytes: 1408,
-      up: true,
+      up: false,
       vxlan: { port: 4790, external: true },
       gsoMaxSegs: 1,
     });
     const seen = ipLink('vxseal0');
-    expect(seen.flags).toEqual(expect.arrayContaining(['NOARP', 'UP']));
+    expect(seen.flags).toContain('NOARP');
+    expect(seen.flags).not.toContain('UP');
     expect(seen.gso_max_segs).toBe(1);
     expect(seen.inet6_addr_gen_mode).toBe('none');
     expect(seen.linkinfo.info_data).toMatchObject({
@@ -89,7 +90,6 @@ describe('ensureVxlan', () => {
   test.each([
     ['MAC', ['address', '02:00:5e:00:53:99']],
     ['MTU', ['mtu', '1300']],
-    ['state', ['down']],
     ['ARP', ['arp', 'on']],
     ['GSO', ['gso_max_segs', '64']],
     ['address generation', ['addrgenmode', 'eui64']],
@@ -101,6 +101,21 @@ describe('ensureVxlan', () => {
     expect(ipLink('vxseal0')).not.toEqual(good);
     expect(await netlink.ensureVxlan(SPEC)).toEqual(made);
     expect(ipLink('vxseal0')).toEqual(good);
+  });
+
+  test('it is up only when it is raised, and stays as it is otherwise', async () => {
+    const { ifindex } = await netlink.ensureVxlan(SPEC);
+    await netlink.raiseVxlan('vxseal0');
+    await netlink.raiseVxlan('vxseal0');
+    expect(await netlink.ensureVxlan({ ...SPEC, mtuBytes: 1300 })).toMatchObject({ ifindex, up: true });
+    const addresses = (await netlink.addresses()).filter((entry) => entry.ifindex === ifindex);
+    expect(addresses.map(({ address }) => address)).toEqual(['192.0.0.8']);
+    namespace.run('ip', 'link', 'set', 'vxseal0', 'down');
+    expect(await netlink.ensureVxlan(SPEC)).toMatchObject({ ifindex, up: false });
+    await netlink.raiseVxlan('vxseal0');
+    // Made anew for good reason: as new.
+    expect(await netlink.ensureVxlan({ ...SPEC, port: 4791 })).toMatchObject({ up: false });
+    await expect(netlink.raiseVxlan('nothere')).rejects.toMatchObject({ errnoName: 'ENODEV' });
   });
 
   const drifted = async () => (await netlink.links()).find(({ name }) => name === 'vxseal0')?.vxlan?.drifted;
@@ -134,6 +149,7 @@ describe('ensureVxlan', () => {
     expect(await drifted()).toBe(true);
     await netlink.ensureVxlan(SPEC);
     expect(await drifted()).toBe(false);
+    await netlink.raiseVxlan('vxseal0');
     const route = { prefix: prefix('198.51.100.0/24'), device: 'vxseal0' };
     await netlink.putRoute(route);
     expect(namespace.run('ip', 'route', 'get', '198.51.100.1')).not.toContain('192.0.0.8');
@@ -162,7 +178,6 @@ describe('ensureVxlan', () => {
       ifindex,
       mac: next.mac,
       mtuBytes: 1388,
-      up: true,
     });
   });
 
@@ -213,8 +228,8 @@ describe('ensureVxlan', () => {
     await netlink.ensureVxlan({ ...SPEC, mtuBytes: 1200 }); // below 1280 the kernel takes IPv6 off (RFC 8200 §5)
     expect(await netlink.ensureVxlan({ ...SPEC, mtuBytes: 1200 })).toMatchObject({
       mtuBytes: 1200,
-      up: true,
     });
+    await netlink.raiseVxlan('vxseal0');
   });
 });
 
@@ -222,6 +237,7 @@ describe('routes', () => {
   let device: LinkInfo;
   beforeEach(async () => {
     device = await netlink.ensureVxlan(SPEC);
+    await netlink.raiseVxlan('vxseal0');
   });
 
   test.each(['10.244.2.0/24', '10.0.0.0/8', '10.244.2.7/32', 'fd00:2::/64', 'fd00:2::7/128', '10.128.0.0/9'])(

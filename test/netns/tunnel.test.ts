@@ -79,6 +79,7 @@ async function configure(node: Node, other: Node, keyTo: number, keyFrom: number
   const netlink = netns.netlink();
   const vxlan = await netlink.ensureVxlan({ name: 'vxseal0', mac: node.mac, port: 4790, mtuBytes: 1408 });
   const underlay = (await netlink.links()).find(({ name }) => name === 'eth0')?.ifindex ?? 0;
+  await netlink.raiseVxlan('vxseal0');
   netlink.close();
   netns.close();
   inside(() => datapath.open());

@@ -1,5 +1,5 @@
 // Does the steps of a plan, each on its own: one that fails is told and the others go on. It decides nothing but
-// this: traffic is not led into the tunnel (keys, routes) in a pass that left a guard of the tunnel missing.
+// this: the tunnel is not opened (device up, keys, routes) in a pass that left a guard of it missing.
 import type { Step } from '../../core/plan';
 import type { ProgramName } from '../../core/state';
 import { KernelError } from '../../errors';
@@ -19,8 +19,8 @@ export interface Applied {
 /** Names a step within a pass: done once, it is not done again in the same pass. */
 export const stepKey = (step: Step): string => `${step.do} ${step.object}`;
 
-/** Without these on their devices packets could leave in clear. */
-const EGRESS_GUARDS: ReadonlySet<ProgramName> = new Set(['encap', 'seal']);
+/** Without these on their devices packets could leave in clear, or forged ones come in through the VXLAN device. */
+const GUARDS: ReadonlySet<ProgramName> = new Set(['encap', 'admit', 'seal']);
 
 interface Progress {
   vxlanIfindex: number | undefined;
@@ -48,15 +48,15 @@ export async function applySteps(
   const attempted: string[] = [];
   for (const step of steps) {
     // A device that was made in this round has no hooks yet: the next round brings them, and then these steps.
-    if (leadsIntoTunnel(step) && progress.guarded && progress.deviceChanged) continue;
+    if (opensTunnel(step) && progress.guarded && progress.deviceChanged) continue;
     attempted.push(stepKey(step));
-    if (leadsIntoTunnel(step) && !progress.guarded) continue;
+    if (opensTunnel(step) && !progress.guarded) continue;
     try {
       await applyStep(step, netlink, datapath, progress);
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
       failed.set(step.object, error);
-      if (step.do === 'ensure-vxlan' || (step.do === 'attach' && EGRESS_GUARDS.has(step.hook.program)))
+      if (step.do === 'ensure-vxlan' || (step.do === 'attach' && GUARDS.has(step.hook.program)))
         progress.guarded = false;
     }
   }
@@ -64,8 +64,10 @@ export async function applySteps(
   return { failed, attempted, configuredFor, installed };
 }
 
-const leadsIntoTunnel = (step: Step): boolean =>
-  step.do === 'put-tx' || (step.do === 'put-route' && step.route.device !== undefined);
+const opensTunnel = (step: Step): boolean =>
+  step.do === 'raise-vxlan' ||
+  step.do === 'put-tx' ||
+  (step.do === 'put-route' && step.route.device !== undefined);
 
 async function applyStep(
   step: Step,
@@ -80,6 +82,8 @@ async function applyStep(
       progress.vxlanIfindex = link.ifindex;
       return;
     }
+    case 'raise-vxlan':
+      return netlink.raiseVxlan(step.name);
     case 'put-settings':
       // Without a device there is nothing to name in the settings; the failure of its creation is told already.
       if (progress.vxlanIfindex === undefined) return;
@@ -105,7 +109,16 @@ async function applyStep(
 
 type TableStep = Exclude<
   Step,
-  { readonly do: 'ensure-vxlan' | 'put-settings' | 'put-rx' | 'put-tx' | 'put-route' | 'remove-route' }
+  {
+    readonly do:
+      | 'ensure-vxlan'
+      | 'raise-vxlan'
+      | 'put-settings'
+      | 'put-rx'
+      | 'put-tx'
+      | 'put-route'
+      | 'remove-route';
+  }
 >;
 
 function applyToTables(step: TableStep, datapath: Datapath): void {

@@ -356,6 +356,28 @@ describe('a hostile host', () => {
     );
   });
 
+  test('16c a device made anew is down until its hooks stand; one set down by another hand is raised', async () => {
+    const { one, clock } = await started();
+    const trace: string[] = [];
+    one.pins.fail = one.network.fail = (call) => void trace.push(call);
+    const old = one.network.linkNamed('vxseal0');
+    if (old === undefined) throw new Error('no device');
+    one.network.dropLink(old.ifindex);
+    await clock.advance(2 * RECONCILE_MS);
+    const made = one.network.linkNamed('vxseal0');
+    expect(made).toMatchObject({ up: true });
+    const at = (call: string) => trace.indexOf(call);
+    for (const program of ['encap', 'admit']) {
+      expect(at(`attach ${program}/${made?.ifindex}`)).toBeGreaterThan(at('ensureVxlan vxseal0'));
+      expect(at(`attach ${program}/${made?.ifindex}`)).toBeLessThan(at('raiseVxlan vxseal0'));
+    }
+    one.network.changeLink(made?.ifindex ?? 0, { up: false });
+    trace.length = 0;
+    await clock.advance(RECONCILE_MS);
+    expect(one.network.linkNamed('vxseal0')).toMatchObject({ ifindex: made?.ifindex, up: true });
+    expect(at('ensureVxlan vxseal0')).toBe(-1);
+  });
+
   test('17 an error on one object does not stop the others, is named with reason, and its recovery is seen', async () => {
     const { one, two, clock } = await started();
     const { path } = one.pod('pod1', '10.1.0.5');
@@ -378,8 +400,8 @@ describe('a hostile host', () => {
     expect(two.room.status().problems).toEqual([]);
   });
 
-  test.each(['seal', 'encap'])(
-    '18 without %s neither keys nor routes are put, and readiness names the hook',
+  test.each(['seal', 'encap', 'admit'])(
+    '18 without %s the device stays down, neither keys nor routes are put, and readiness names the hook',
     async (guard) => {
       const { one, two, clock } = pair();
       one.pins.fail = (call) => (call.startsWith(`attach ${guard}`) ? 'EBUSY' : undefined);
@@ -387,6 +409,7 @@ describe('a hostile host', () => {
       await one.room.start();
       await clock.advance(20_000);
       expect([one.pins.tx.size, one.network.tunnelRoutes().length]).toEqual([0, 0]);
+      expect(one.network.linkNamed('vxseal0')).toMatchObject({ up: false });
       expect(one.room.readiness().blockers).toContainEqual(
         expect.objectContaining({ name: 'hooks', reason: expect.stringContaining(`${guard} on `) }),
       );

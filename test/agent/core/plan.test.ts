@@ -132,6 +132,7 @@ const PUTS = [
   'put-overlay',
   'put-pod',
   'attach',
+  'raise-vxlan',
   'put-tx',
   'put-route',
 ];
@@ -159,13 +160,19 @@ test('everything goes in reverse order, and only once the bus was read', () => {
 test.each([
   [0, { drifted: true }],
   [1, { external: false }],
-  [2, { up: false }],
   [3, { mac: '02:00:00:00:00:99' }],
   [4, { port: 4789 }],
   [5, { mtuBytes: 1500 }],
 ])('%i: a device that differs is set right, and its settings written again', (_, difference) => {
   const vxlan = { ...VXLAN, ifindex: 9, external: true, up: true, drifted: false, ...difference };
   expect(verbs(plan(EMPTY, { ...STANDING, vxlan }, false))).toEqual(['ensure-vxlan', 'put-settings']);
+});
+
+test('a device that is down is raised behind its hooks, and not otherwise touched', () => {
+  const vxlan = { ...VXLAN, ifindex: 9, external: true, up: false, drifted: false };
+  const hooks = [hook('admit', 9)];
+  expect(verbs(plan({ ...EMPTY, hooks }, { ...STANDING, vxlan }, false))).toEqual(['attach', 'raise-vxlan']);
+  expect(verbs(plan({ ...EMPTY, hooks }, { ...STANDING, vxlan, hooks }, false))).toEqual(['raise-vxlan']);
 });
 
 test.each(Object.keys(SETTINGS))('settings that differ in %s are written', (field) => {
