@@ -51,6 +51,8 @@ export interface Config {
     readonly sharedPort: boolean;
     /** Order in which XDP is tried; "tc" decrypts in tc ingress. */
     readonly xdp: 'auto' | 'native' | 'generic' | 'tc';
+    /** Threaded NAPI and GRO are switched on for the underlay devices. */
+    readonly tune: 'auto' | 'off';
   };
   readonly overlay: {
     readonly device: string;

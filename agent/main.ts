@@ -24,6 +24,7 @@ import { createDatapath } from './kernel/datapath';
 import { loadNative, type Native } from './kernel/native';
 import { createNetlink } from './kernel/netlink';
 import { createNetnsOpener } from './kernel/netns';
+import { createTuner } from './kernel/tuning';
 import type { Clock, Log, TopologyBus } from './ports';
 import { Announcer } from './sources/announce';
 import { CniSource } from './sources/cni';
@@ -90,6 +91,7 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
     netlink,
     opener: createNetnsOpener(native),
     datapath,
+    tuner: createTuner(native, log, tuning(config)),
     bus,
     announcer,
     watchOwn: (record) => announcer.observe(record),
@@ -206,6 +208,8 @@ async function makeFolders(config: Config): Promise<void> {
   }
 }
 
+const tuning = ({ runDir, underlay }: Config) => ({ mode: underlay.tune, file: join(runDir, 'tuned.json') });
+
 const datapathOptions = ({ bpfDir, pinDir, underlay }: Config) => ({ bpfDir, pinDir, xdp: underlay.xdp });
 
 function roomSettings(config: Config, bootId: string, version: string): RoomSettings {
@@ -264,7 +268,9 @@ export async function cleanupAgent(config: Config, log: Log): Promise<void> {
     await withdraw(config, log);
     await removeFromNetwork(native, config);
     createDatapath(native, datapathOptions(config)).destroy();
-    for (const name of ['pods.json', SOCKET_NAME]) await rm(join(config.runDir, name), { force: true });
+    createTuner(native, log, tuning(config)).undo();
+    for (const name of ['pods.json', 'tuned.json', SOCKET_NAME])
+      await rm(join(config.runDir, name), { force: true });
     log.info({ node: config.nodeName }, 'removed programs, maps, overlay device and routes');
   } finally {
     lock.release();

@@ -267,6 +267,14 @@ export interface UnderlayTuner {
   undo(): void;
 }
 
+/** Settings of the underlay devices that make them fast. Never throws: what cannot be set stays as it is. */
+export interface UnderlayTuner {
+  /** Switches on what is not on yet; called at every pass. */
+  tune(devices: readonly Pick<LinkInfo, 'name' | 'ifindex' | 'mac'>[]): void;
+  /** Takes back what it changed, also in a former process. */
+  undo(): void;
+}
+
 /** What this kernel can do, found by trying, not by version. */
 export interface KernelProbe {
   readonly release: string;

@@ -178,6 +178,27 @@ export function sysctlChecks(config: Config, underlay: readonly string[], readTe
   return checks;
 }
 
+/** Threaded NAPI, as /sys shows it: without it one core does the decryption of a receive queue and all behind it. */
+export function tuningChecks(config: Config, underlay: readonly string[], readText: ReadText): Check[] {
+  return underlay.map((device) => {
+    const name = `threaded NAPI on ${device}`;
+    const value = readText(`/sys/class/net/${device}/threaded`)?.trim();
+    if (value === undefined) return warn(name, 'cannot be read', 'Mount /sys; the kernel has it since 5.12.');
+    if (value !== '0') return ok(name, 'on: decryption is spread over the cores');
+    return config.underlay.tune === 'off'
+      ? warn(
+          name,
+          'off, and underlay.tune is off: one core decrypts',
+          `echo 1 > /sys/class/net/${device}/threaded`,
+        )
+      : warn(
+          name,
+          'off: the agent switches it on when it runs and may',
+          `See the agent's log, or: echo 1 > /sys/class/net/${device}/threaded`,
+        );
+  });
+}
+
 function hasIpv6(config: Config): boolean {
   return config.overlay.prefixes.some(({ prefixes }) =>
     prefixes.some((prefix) => addressFamily(prefix) === 6),

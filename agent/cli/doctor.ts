@@ -94,13 +94,11 @@ async function identityAndUnderlay(
     // Without a certificate only configured addresses can be looked for.
     if (facts === undefined && config.underlay.vteps.length === 0) return [];
     const names = checks.underlayLinks(config, checks.vtepsOf(config, granted, devices), devices);
+    const present = names.flatMap((link) => ('missing' in link ? [] : [link.name]));
     return [
       ...checks.underlayChecks(config, granted, devices),
-      ...checks.sysctlChecks(
-        config,
-        names.flatMap((link) => ('missing' in link ? [] : [link.name])),
-        parts.readText,
-      ),
+      ...checks.sysctlChecks(config, present, parts.readText),
+      ...checks.tuningChecks(config, present, parts.readText),
     ];
   });
   return [...identity, ...underlay];

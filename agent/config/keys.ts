@@ -192,6 +192,11 @@ export const KEYS: KeyTable = {
     fallback: () => 'auto',
     description: 'How packets are decrypted: the best XDP mode that works, one mode only, or tc ingress.',
   },
+  'underlay.tune': {
+    type: values.choice('auto', 'off'),
+    fallback: () => 'auto',
+    description: 'Switch threaded NAPI and GRO on for the underlay devices, and back at --cleanup.',
+  },
   'overlay.device': {
     type: values.deviceName,
     fallback: () => 'vxseal0',

@@ -16,6 +16,7 @@ import type {
   NetnsOpener,
   PodGate,
   TopologyBus,
+  UnderlayTuner,
 } from '../ports';
 import type { Checkpoint } from './checkpoint';
 import type { EpochFile } from './epochs';
@@ -62,6 +63,7 @@ export interface RoomParts {
   readonly netlink: Netlink;
   readonly opener: NetnsOpener;
   readonly datapath: Datapath;
+  readonly tuner: UnderlayTuner;
   readonly bus: TopologyBus;
   readonly announcer: Announcer;
   /** Sees every record before the roster does: ours may have been overwritten. */

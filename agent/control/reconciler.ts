@@ -19,7 +19,7 @@ import type { RosterNode } from '../core/roster';
 import { type Rotation, rotate } from '../core/rotation';
 import { SharedSecrets } from '../core/secrets';
 import type { DesiredState } from '../core/state';
-import type { Clock, Datapath, IpAddress, Netlink } from '../ports';
+import type { Clock, Datapath, IpAddress, Netlink, UnderlayTuner } from '../ports';
 import { applySteps, stepKey } from './drivers/apply';
 import { type Observation, observe } from './drivers/observe';
 import type { Epochs } from './epochs';
@@ -48,6 +48,7 @@ export interface ReconcilerParts {
   readonly clock: Clock;
   readonly netlink: Netlink;
   readonly datapath: Datapath;
+  readonly tuner: UnderlayTuner;
   readonly epochs: Epochs;
   readonly problems: Problems;
   readonly psk: PreSharedKey | undefined;
@@ -108,6 +109,7 @@ export class Reconciler {
     await this.parts.pods.dropVanished(observed.links);
     const underlay = this.underlay(observed);
     if (underlay === undefined) return;
+    this.parts.tuner.tune(underlay.devices);
     const attempted = new Set<string>();
     const failed = new Map<string, unknown>();
     let picture = this.decide(observed, underlay);

@@ -77,6 +77,7 @@ export class ControlRoom implements AgentView {
       clock,
       netlink,
       datapath,
+      tuner: parts.tuner,
       epochs: this.epochs,
       problems: this.problems,
       psk: parts.psk,

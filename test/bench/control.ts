@@ -209,6 +209,7 @@ async function measure(nodes: number, dir: string): Promise<void> {
       netlink,
       opener: createNetnsOpener(native),
       datapath,
+      tuner: { tune: () => {}, undo: () => {} },
       bus: new FakeBus(topics, () => clock.nowMs()),
       announcer: { announce: async () => {} },
       psk: undefined,

@@ -9,7 +9,7 @@ import type { IpAddress, NodeName, Prefix, Vni } from '../../agent/core/ids';
 import type { PreSharedKey } from '../../agent/core/psk';
 import { accept, type Result, refuse } from '../../agent/core/result';
 import type { RecordOrder } from '../../agent/core/roster';
-import type { BusRecord, Measures, TopologyBus } from '../../agent/ports';
+import type { BusRecord, Measures, TopologyBus, UnderlayTuner } from '../../agent/ports';
 import { CniSource } from '../../agent/sources/cni';
 import { FakeBus, type MemoryTopics } from './bus';
 import { MemoryCheckpoint, MemoryEpochFile } from './checkpoint';
@@ -31,6 +31,8 @@ export const NO_MEASURES: Measures = {
   rotated: () => {},
   answeredCni: () => {},
 };
+
+export const NO_TUNER: UnderlayTuner = { tune: () => {}, undo: () => {} };
 
 export interface FakeWorld {
   readonly clock: ManualClock;
@@ -188,6 +190,7 @@ export class FakeNode {
         netlink: this.network.netlink(),
         opener: this.opener,
         datapath,
+        tuner: NO_TUNER,
         bus: this.bus,
         announcer: new PlainAnnouncer(this, this.bus, this.generation),
         watchOwn: () => {},

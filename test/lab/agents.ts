@@ -98,18 +98,19 @@ export function agentProcess(node: NodeLayout): ProcessId | undefined {
   return isAlive(id) ? id : undefined;
 }
 
+/** A machine has a /sys of its own; a namespace has the one of who made it, with devices of the same names. */
+const withOwnSys = (argv: readonly string[]): string[] => {
+  const script = 'mount -t sysfs sysfs /sys && exec "$@"';
+  return ['unshare', '--mount', '--propagation=slave', '--', 'sh', '-c', script, 'sh', ...argv];
+};
+
 /** Starts the agent and returns at once. nsenter replaces itself, so the pid is the agent's own. */
 export function startAgent(node: NodeLayout): ProcessId {
   if (agentProcess(node) !== undefined) throw new Error(`the agent of ${node.name} runs already`);
   const log = openSync(node.logFile, 'a', 0o600);
   try {
-    const [file = '', ...args] = inNetns(node.netns, [
-      process.execPath,
-      cli(),
-      'agent',
-      '--config',
-      node.configFile,
-    ]);
+    const agent = [process.execPath, cli(), 'agent', '--config', node.configFile];
+    const [file = '', ...args] = inNetns(node.netns, withOwnSys(agent));
     const child = spawn(file, args, { detached: true, stdio: ['ignore', log, log], cwd: '/' });
     child.unref();
     const id = child.pid === undefined ? undefined : identify(child.pid);

@@ -54,6 +54,8 @@ const FILES: Readonly<Record<string, string>> = {
   '/proc/sys/net/ipv6/conf/all/forwarding': '1\n',
   '/proc/sys/net/ipv4/conf/all/rp_filter': '0\n',
   '/proc/sys/net/ipv4/conf/eth0/rp_filter': '1\n',
+  '/sys/class/net/eth0/threaded': '1\n',
+  '/sys/class/net/eth1/threaded': '1\n',
 };
 
 function machine(changes: Partial<DoctorParts> = {}, files: Record<string, string> = {}): DoctorParts {
@@ -103,6 +105,18 @@ test.each<[string, DoctorParts, Record<string, string>, string[]]>([
     machine({}, { '/proc/self/status': 'CapEff:\t000001ffffdfffff\n' }),
     {},
     ['fail pod namespaces: may not be entered: pods cannot be attached'],
+  ],
+  [
+    'threaded NAPI',
+    machine({}, { '/sys/class/net/eth0/threaded': '0\n' }),
+    {},
+    ['warn threaded NAPI on eth0: off: the agent switches it on when it runs and may'],
+  ],
+  [
+    'leave to tune',
+    machine({}, { '/sys/class/net/eth0/threaded': '0\n' }),
+    { 'underlay.tune': 'off' },
+    ['warn threaded NAPI on eth0: off, and underlay.tune is off: one core decrypts'],
   ],
   [
     'its own certificate',

@@ -97,6 +97,7 @@ test('every key can be given in each of the three ways, and says the same', () =
     'underlay.espPort': { text: '4501', yaml: 4501 },
     'underlay.sharedPort': { text: 'true', yaml: true },
     'underlay.xdp': { text: 'tc', yaml: 'tc' },
+    'underlay.tune': { text: 'off', yaml: 'off' },
     'overlay.device': { text: 'v0', yaml: 'v0' },
     'overlay.vni': { text: '77', yaml: 77 },
     'overlay.port': { text: '5000', yaml: 5000 },
