@@ -1,3 +1,4 @@
+import { describeWithTcx } from '../netns/tcx';
 import {
   failure,
   native,
@@ -31,7 +32,7 @@ const send = (count: number): void =>
     for (let i = 0; i < count; i++) native.sendFrame(wire.a, TEST_FRAME);
   });
 
-describe('tcx', () => {
+describeWithTcx('tcx', () => {
   test.each([
     ['ingress', TCX_INGRESS],
     ['egress', TCX_EGRESS],
