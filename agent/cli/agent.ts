@@ -5,6 +5,7 @@ import { loadConfig } from '../config/load';
 import { createLog } from '../log';
 import type { Log } from '../ports';
 import { action, type Cli } from './command';
+import { forgetFailure, keepFailure } from './lastfailure';
 import { configSources, withConfig } from './options';
 
 /** The daemon as the composition root gives it. */
@@ -24,8 +25,17 @@ export function registerAgent(program: Command, cli: Cli, parts: AgentParts): vo
   action(cli, command, async (values) => {
     const config = loadConfig(configSources(values, cli.io));
     const log = createLog({ level: config.log.level, stream: 'stdout' });
-    if (values.cleanup === true) await parts.cleanup(config, log);
-    else await parts.run(config, log);
+    if (values.cleanup === true) {
+      await parts.cleanup(config, log);
+      return 0;
+    }
+    forgetFailure(config.runDir);
+    try {
+      await parts.run(config, log);
+    } catch (error) {
+      keepFailure(config.runDir, error, cli.io.nowMs());
+      throw error;
+    }
     return 0;
   });
 }

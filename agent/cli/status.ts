@@ -1,9 +1,12 @@
 // `vxseal status`: one screen that says what is wrong and what to do about it.
+import { dirname } from 'node:path';
 import type { Command } from 'commander';
 import type { Status } from '../control/status';
+import { VxsealError } from '../errors';
 import { action, type Cli } from './command';
 import { type Finding, findings } from './findings';
 import { clean, writeJson } from './io';
+import { readFailure } from './lastfailure';
 import { clientOf, jsonAsked, withJson, withSocket } from './options';
 import { dropTable, peerTable } from './show';
 import { age, NOTHING, paint } from './table';
@@ -17,11 +20,23 @@ export function registerStatus(program: Command, cli: Cli): void {
   withSocket(withJson(command));
   action(cli, command, async (values) => {
     const { io } = cli;
-    const status = (await clientOf(values, io).get('/v1/status')) as Status;
+    const client = clientOf(values, io);
+    const status = (await client.get('/v1/status').catch((error: unknown) => {
+      throw withLastFailure(error, dirname(client.socketPath), io.nowMs());
+    })) as Status;
     if (jsonAsked(values)) writeJson(io, status);
     else io.out(renderStatus(status, io.nowMs(), io.colour).join('\n'));
     return findings(status).length === 0 ? 0 : 1;
   });
+}
+
+/** Nobody answers: why the agent did not start says more than that it does not run. */
+function withLastFailure(error: unknown, runDir: string, nowMs: number): unknown {
+  const failure =
+    error instanceof VxsealError && error.code === 'not-ready' ? readFailure(runDir) : undefined;
+  if (failure === undefined || !(error instanceof VxsealError)) return error;
+  const message = `${error.message}; its start failed ${age(nowMs - failure.atMs)} ago: ${failure.message}`;
+  return new VxsealError('not-ready', message, failure.remedy || error.remedy, { cause: error });
 }
 
 export function renderStatus(status: Status, nowMs: number, colour: boolean): string[] {

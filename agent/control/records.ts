@@ -17,7 +17,8 @@ import {
   viewRoster,
 } from '../core/roster';
 import type { BusRecord, BusStatus, Clock, Log } from '../ports';
-import { reasonOf } from './problems';
+import { type Problems, reasonOf } from './problems';
+import { Refusals } from './refusals';
 
 /** Records verified at once; the rest waits, so that a flood does not hold the event loop. */
 const BATCH = 64;
@@ -55,6 +56,7 @@ export class RecordIntake {
   private wasInSync = false;
   private outage: { frozenMs: number; endedMs: number | undefined } | undefined;
   private readonly refusals = new Map<string, number>();
+  private readonly refused = new Refusals();
   private acceptedCount = 0;
   /** As they came, to be judged anew: what the roster was made from. */
   private readonly standing = new Map<string, BusRecord>();
@@ -116,6 +118,11 @@ export class RecordIntake {
   } {
     const refused = [...this.refusals].map(([reason, count]) => ({ reason, count }));
     return { accepted: this.acceptedCount, refused: refused.sort((a, b) => b.count - a.count) };
+  }
+
+  /** Refused records that stand on the bus, as problems. */
+  tellRefusals(problems: Problems): void {
+    this.refused.tell(problems);
   }
 
   /** Told of every change of the bus's status. */
@@ -185,7 +192,11 @@ export class RecordIntake {
 
   private async judge(record: BusRecord): Promise<Judged | undefined> {
     const result = await this.parts.verify(record, this.parts.clock.nowMs());
-    if (result.ok) return { record, verified: result.value };
+    if (result.ok) {
+      this.refused.accepted(record);
+      return { record, verified: result.value };
+    }
+    this.refused.refused(record, result.reason, result.detail);
     // The first of each reason is logged; an attacker must not be able to fill the log.
     if (this.count(result.reason) === 1)
       this.parts.log.warn({ reason: result.reason, detail: result.detail }, 'record refused');

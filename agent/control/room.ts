@@ -9,6 +9,7 @@ import { Epochs } from './epochs';
 import { Flows } from './flows';
 import { Prober } from './liveness';
 import { Loop } from './loop';
+import { timedPass } from './pace';
 import type { RoomParts, RoomSettings } from './parts';
 import { PeerIndex } from './peerindex';
 import { PeerStates } from './peerstates';
@@ -28,6 +29,7 @@ import type {
   Readiness,
   Status,
 } from './status';
+import { UnknownKeys } from './unknownkeys';
 import {
   dropViews,
   epochView,
@@ -112,6 +114,7 @@ export class ControlRoom implements AgentView {
       prober: this.prober,
       epochs: this.epochs,
       states: this.states,
+      unknownKeys: new UnknownKeys(clock, settings.probes.timeoutMs),
       problems: this.problems,
       probeTimeoutMs: settings.probes.timeoutMs,
     };
@@ -144,11 +147,9 @@ export class ControlRoom implements AgentView {
 
   private async pass(): Promise<void> {
     const { clock, measures } = this.parts;
-    const begunNs = clock.monotonicNs();
-    await this.reconciler.pass();
-    measures.reconciled(Number(clock.monotonicNs() - begunNs) / 1e6);
-    measures.drifted(this.reconciler.drift());
+    await timedPass(this.parts, this.reconciler);
     const picture = this.reconciler.picture();
+    this.intake.tellRefusals(this.problems);
     this.noteBus();
     this.noteIdentity();
     if (picture !== undefined) {
@@ -307,8 +308,6 @@ export class ControlRoom implements AgentView {
         throw error;
       });
   }
-
-  // ------------------------------------------------------------------------------------------- pieces
 
   private nodeStatus(picture: Picture | undefined): Status['node'] {
     const { settings, parts } = this;

@@ -19,6 +19,8 @@ export interface PeerFacts {
   readonly lastOpenedAgeMs: number | undefined;
   /** Silence from which a peer counts as stalled. */
   readonly timeoutMs: number;
+  /** It has lately sent under keys that we do not have. */
+  readonly unknownKeys: boolean;
   readonly ownVteps: readonly IpAddress[];
   readonly espPort: number;
   readonly mtuBytes: number;
@@ -94,6 +96,12 @@ function keyVerdict({ node, keys, packetsLeft, liveness }: PeerFacts): Verdict |
 
 function probeVerdict(facts: PeerFacts): Verdict {
   const { peer, keys, liveness, lastOpenedAgeMs, timeoutMs, espPort, mtuBytes } = facts;
+  if (liveness?.verdict === 'silent' && facts.unknownKeys)
+    return {
+      state: 'stalled',
+      why: 'it sends under keys that we do not have: one of the two has not read the newest record of the other',
+      remedy: `see the bus in \`vxseal status\` here and on ${facts.node.node}; with both in sync, \`vxseal rotate\` on both`,
+    };
   if (liveness?.verdict === 'silent') {
     const hears = lastOpenedAgeMs !== undefined && lastOpenedAgeMs < timeoutMs;
     return {

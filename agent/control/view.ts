@@ -12,6 +12,7 @@ import type { PeerStates } from './peerstates';
 import type { Problems } from './problems';
 import type { Picture } from './reconciler';
 import type { DropStatus, HookStatus, NodeStatus, PeerStatus, PodStatus, SaStatus, Traffic } from './status';
+import type { UnknownKeys } from './unknownkeys';
 import { judgePeer } from './verdict';
 
 export interface ViewParts {
@@ -20,6 +21,7 @@ export interface ViewParts {
   readonly prober: Prober;
   readonly epochs: Epochs;
   readonly states: PeerStates;
+  readonly unknownKeys: UnknownKeys;
   readonly problems: Problems;
   readonly probeTimeoutMs: number;
 }
@@ -47,7 +49,9 @@ export function epochView(epochs: Epochs, picture: Picture | undefined): NodeSta
 export function peerViews(picture: Picture, parts: ViewParts): PeerStatus[] {
   const traffic = new Map(parts.datapath.peerTraffic().map((each) => [each.peer, each]));
   const drops = new Map<string, DropStatus[]>();
-  for (const drop of dropViews(picture, parts.datapath.dropCounts()))
+  const counts = parts.datapath.dropCounts();
+  parts.unknownKeys.note(counts);
+  for (const drop of dropViews(picture, counts))
     drops.set(drop.node, [...(drops.get(drop.node) ?? []), drop]);
   const nodes = picture.roster.filter((node) => node.state !== 'withdrawn');
   parts.states.keep(new Set(nodes.map((node) => node.node)));
@@ -78,6 +82,7 @@ function peerView(
     packetsLeft,
     lastOpenedAgeMs: lastOpenedAgeMs < 0 ? undefined : lastOpenedAgeMs,
     timeoutMs: parts.probeTimeoutMs,
+    unknownKeys: number !== undefined && parts.unknownKeys.sentLately(number),
     ownVteps: picture.underlay.vteps,
     espPort: picture.wanted.settings.espPort,
     mtuBytes: picture.mtuBytes,

@@ -45,6 +45,7 @@ const well: PeerFacts = {
   packetsLeft: 10n,
   lastOpenedAgeMs: 100,
   timeoutMs: 15_000,
+  unknownKeys: false,
   ownVteps: ['192.0.2.1' as IpAddress],
   espPort: 4500,
   mtuBytes: 1408,
@@ -106,6 +107,13 @@ test.each<[string, Partial<PeerFacts>, string, RegExp]>([
     'stalled',
     /no packet from it/,
   ],
+  [
+    '17 silent, and it sends under keys that are not ours',
+    { liveness: { ...liveness, verdict: 'silent' }, unknownKeys: true },
+    'stalled',
+    /keys that we do not have/,
+  ],
+  ['18 such packets beside a tunnel that answers', { unknownKeys: true }, 'up', /^$/],
   ['16 only small probes', { liveness: { ...liveness, verdict: 'small-only' } }, 'mtu', /1408/],
 ])('%s', (_, change, state, why) => {
   const verdict = judgePeer({ ...well, ...change });
