@@ -46,6 +46,20 @@ function claimsOf(
   ];
 }
 
+/** Records do not change, and every pass asks again for those of all nodes. */
+const remembered = new WeakMap<
+  NodeAnnouncement,
+  { readonly hostVni: Vni; readonly claims: readonly Claim[] }
+>();
+
+function rememberedClaims(node: NodeName, record: NodeAnnouncement, hostVni: Vni): readonly Claim[] {
+  const known = remembered.get(record);
+  if (known?.hostVni === hostVni) return known.claims;
+  const claims = claimsOf(node, record, hostVni);
+  remembered.set(record, { hostVni, claims });
+  return claims;
+}
+
 function bitsOf(prefix: Prefix): string {
   const { bytes, mappedBits } = prefixBytes(prefix);
   return Array.from(bytes, (byte) => byte.toString(2).padStart(8, '0'))
@@ -60,7 +74,7 @@ function bitsOf(prefix: Prefix): string {
 export function findConflicts(own: OwnClaims, nodes: readonly Claimant[]): ReadonlyMap<NodeName, string> {
   const claims = claimsOf(own.node, own, own.hostVni);
   for (const { node, state, record } of nodes) {
-    if (state === 'live' && record !== undefined) claims.push(...claimsOf(node, record, own.hostVni));
+    if (state === 'live' && record !== undefined) claims.push(...rememberedClaims(node, record, own.hostVni));
   }
   // In text order a prefix comes right before all that lies within it.
   claims.sort((a, b) => (a.bits < b.bits ? -1 : a.bits > b.bits ? 1 : a.node < b.node ? -1 : 1));
