@@ -18,6 +18,8 @@ export type Figures = Readonly<Record<string, number>>;
 const IPERF_PORT = 5201;
 const ASK_PORT = 5301;
 const ASK_BYTES = 1;
+/** Of the answering end. */
+const ASK_CORE = 1;
 
 interface IperfSum {
   readonly bits_per_second?: number;
@@ -33,15 +35,21 @@ async function iperf(
   args: readonly string[],
 ): Promise<Record<string, IperfSum>> {
   const argv = ['iperf3', '-c', path.address, '-p', String(IPERF_PORT), '-t', String(seconds), '-J', ...args];
-  // The server may still be closing the test before.
-  return await until(`iperf3 serves ${path.address}`, 30_000, async () => {
+  // A server of its own for each test: one that still closes the last test, or fell over it, spoils the next.
+  const stop = await serve(
+    path.toNetns,
+    ['iperf3', '-s', '-1', '-p', String(IPERF_PORT), '--forceflush'],
+    /listening/,
+  );
+  try {
     const outcome = await start(inNetns(path.fromNetns, argv), (seconds + 15) * 1000);
     const report = JSON.parse(outcome.stdout || '{}') as { error?: string; end?: Record<string, IperfSum> };
-    if (report.error?.includes('busy') === true) return undefined;
     if (report.end === undefined || report.error !== undefined)
       throw new Error(`iperf3 to ${path.address}: ${report.error ?? outcome.stderr}`);
     return report.end;
-  });
+  } finally {
+    await stop();
+  }
 }
 
 /** CPU seconds of the whole machine, everything but idle and waiting for disks. */
@@ -88,9 +96,16 @@ export function buildAskProgram(): void {
   run(['cc', '-O2', '-Wall', '-o', program, source]);
 }
 
-export async function ask(path: Path, seconds: number): Promise<Figures> {
+const onCore = (core: number): string[] => ['taskset', '-c', String(core)];
+
+/**
+ * Both ends keep to a core, because where the scheduler puts them decides the figure: `apart` as two machines would,
+ * with the waking of an idle core in it; together, where nothing but the packets' way is left.
+ */
+export async function ask(path: Path, seconds: number, apart: boolean): Promise<Figures> {
   const argv = ['ask', path.address, String(ASK_PORT), String(ASK_BYTES), String(seconds * 1000)];
-  const outcome = await start(inNetns(path.fromNetns, [askProgram(), ...argv]), (seconds + 15) * 1000);
+  const client = [...onCore(apart ? ASK_CORE - 1 : ASK_CORE), askProgram(), ...argv];
+  const outcome = await start(inNetns(path.fromNetns, client), (seconds + 15) * 1000);
   if (outcome.status !== 0) throw new Error(`request to ${path.address}: ${outcome.stderr}`);
   const { p50Us, p99Us } = JSON.parse(outcome.stdout) as { p50Us: number; p99Us: number };
   return { p50Us, p99Us };
@@ -113,13 +128,12 @@ async function serve(netns: string, argv: readonly string[], ready: RegExp): Pro
   };
 }
 
-/** Servers of every load in each of the namespaces. */
+/** What answers ask() in each of the namespaces. */
 export async function startServers(netnses: readonly string[]): Promise<() => Promise<void>> {
   const stops: (() => Promise<void>)[] = [];
   for (const netns of new Set(netnses)) {
-    const iperfServer = ['iperf3', '-s', '-p', String(IPERF_PORT), '--forceflush'];
-    stops.push(await serve(netns, iperfServer, /Server listening/));
-    stops.push(await serve(netns, [askProgram(), 'serve', String(ASK_PORT), String(ASK_BYTES)], /listening/));
+    const answering = [...onCore(ASK_CORE), askProgram(), 'serve', String(ASK_PORT), String(ASK_BYTES)];
+    stops.push(await serve(netns, answering, /listening/));
   }
   return async () => {
     for (const stop of stops) await stop();

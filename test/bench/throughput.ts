@@ -32,6 +32,15 @@ const udp = (bytes: number): Load => ({
   quick: bytes === 64,
   run: (contestant, seconds) => udpFlood(contestant, bytes, seconds),
 });
+const asking = (apart: boolean): Load => ({
+  name: apart ? 'ask apart' : 'ask together',
+  shows: [
+    ['p50Us', `ask ${apart ? 'apart' : 'together'} p50 µs`, 1],
+    ['p99Us', 'p99', 1],
+  ],
+  quick: apart,
+  run: (contestant, seconds) => ask(contestant, seconds, apart),
+});
 const LOADS: readonly Load[] = [
   tcp(1, true),
   tcp(4, true),
@@ -39,15 +48,8 @@ const LOADS: readonly Load[] = [
   udp(64),
   udp(512),
   udp(1400),
-  {
-    name: 'ask',
-    shows: [
-      ['p50Us', 'ask p50 µs', 1],
-      ['p99Us', 'ask p99 µs', 1],
-    ],
-    quick: true,
-    run: (contestant, seconds) => ask(contestant, seconds),
-  },
+  asking(true),
+  asking(false),
 ];
 
 interface Options {
