@@ -171,6 +171,8 @@ export type HookMode = 'tcx' | 'clsact' | 'xdp-native' | 'xdp-generic' | 'tc-ope
 
 export interface AttachedHook extends HookEntry {
   readonly mode: HookMode;
+  /** Id of a program of somebody else that runs before ours, and may keep packets from it. */
+  readonly behind?: number;
 }
 
 export interface DropCount {
@@ -239,7 +241,10 @@ export interface Datapath {
   readonly sas: SaTables;
   /** Hooks that are pinned and whose link (or filter) is really in place. */
   attached(): AttachedHook[];
-  /** Attaches, or moves an existing link to the current program (BPF_LINK_UPDATE): never a moment without one. */
+  /**
+   * Attaches, or moves an existing link to the current program (BPF_LINK_UPDATE), and in front of others' programs:
+   * never a moment without one.
+   */
   attach(hook: HookEntry): AttachedHook;
   detach(hook: HookEntry): void;
   dropCounts(): DropCount[];
@@ -257,14 +262,6 @@ export interface Datapath {
   close(): void;
   /** Removes our links, pins and maps. The device and routes are the reconciler's. */
   destroy(): void;
-}
-
-/** Settings of the underlay devices that make them fast. Never throws: what cannot be set stays as it is. */
-export interface UnderlayTuner {
-  /** Switches on what is not on yet; called at every pass. */
-  tune(devices: readonly Pick<LinkInfo, 'name' | 'ifindex' | 'mac'>[]): void;
-  /** Takes back what it changed, also in a former process. */
-  undo(): void;
 }
 
 /** Settings of the underlay devices that make them fast. Never throws: what cannot be set stays as it is. */

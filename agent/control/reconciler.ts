@@ -24,6 +24,7 @@ import { applySteps, stepKey } from './drivers/apply';
 import { type Observation, observe } from './drivers/observe';
 import type { Epochs } from './epochs';
 import type { AttachedPod } from './inspection';
+import { tellOvertaken } from './overtaken';
 import { type Problems, reasonOf } from './problems';
 import { findUnderlay, type Underlay, underlayRemedies } from './underlay';
 
@@ -106,6 +107,7 @@ export class Reconciler {
   async pass(): Promise<void> {
     let observed = await this.read();
     if (observed === undefined) return;
+    tellOvertaken(this.parts.problems, observed);
     await this.parts.pods.dropVanished(observed.links);
     const underlay = this.underlay(observed);
     if (underlay === undefined) return;

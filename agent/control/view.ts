@@ -200,14 +200,18 @@ export function hookViews(picture: Picture): HookStatus[] {
   const { wanted, observed } = picture;
   const names = new Map(observed.links.map((link) => [link.ifindex, link.name]));
   const missing = missingHooks(picture).map((hook) => ({ ...hook, mode: '' }));
-  return [...observed.hooks, ...missing]
+  const inForce = observed.hooks.filter((hook) => hook.behind === undefined);
+  return [...inForce, ...missing]
     .filter((hook) => hook.mode !== '' || wanted.hooks.some((other) => sameHook(other, hook)))
     .map(({ program, ifindex, mode }) => ({ program, device: names.get(ifindex) ?? '', ifindex, mode }))
     .sort((a, b) => a.ifindex - b.ifindex || compare(a.program, b.program));
 }
 
+/** Wanted and not in force: not attached, or behind somebody else's program. */
 export function missingHooks({ wanted, observed }: Picture): HookEntry[] {
-  return wanted.hooks.filter((hook) => !observed.hooks.some((other) => sameHook(other, hook)));
+  return wanted.hooks.filter(
+    (hook) => !observed.hooks.some((other) => sameHook(other, hook) && other.behind === undefined),
+  );
 }
 
 /** What keeps the pod from being reachable; undefined when nothing does. */

@@ -33,6 +33,11 @@ export interface ActualTxSa {
   readonly fingerprint: string;
 }
 
+export interface ActualHook extends HookEntry {
+  /** Somebody else's program that runs first: attaching anew puts ours in front. */
+  readonly behind?: number;
+}
+
 export interface ActualRxSa extends ActualTxSa {
   readonly source: IpAddress;
 }
@@ -46,7 +51,7 @@ export interface ActualState {
   readonly rxSas: readonly ActualRxSa[];
   readonly txSas: readonly ActualTxSa[];
   readonly pods: readonly PodEntry[];
-  readonly hooks: readonly HookEntry[];
+  readonly hooks: readonly ActualHook[];
   /** Only those that carry our route protocol. */
   readonly routes: readonly RouteEntry[];
 }
@@ -106,7 +111,11 @@ const PODS = same(
     a.hostMac === b.hostMac &&
     [...a.addresses].sort().join() === [...b.addresses].sort().join(),
 );
-const HOOKS = same(hookKey, () => true);
+const HOOKS: Comparison<HookEntry, ActualHook> = {
+  desiredKey: hookKey,
+  actualKey: hookKey,
+  equal: (_, found) => found.behind === undefined,
+};
 const ROUTES = same(routeKey, (a, b) => a.device === b.device);
 
 const TX: Comparison<TxSa, ActualTxSa> = {

@@ -268,6 +268,9 @@ const NO_PROGRAMS: LoadedPrograms = {
     throw new Error(`map ${name} is not loaded`);
   },
   names: [],
+  copy: (of) => {
+    throw new Error(`program ${of} is not loaded`);
+  },
   close: () => {},
 };
 

@@ -36,12 +36,19 @@ export class Hooks {
   }
 
   list(): AttachedHook[] {
-    const attached: AttachedHook[] = [];
+    const attached: { readonly pin: HookPin; readonly programId: number }[] = [];
     for (const pin of this.pins.hookPins()) {
-      if (this.isInPlace(pin)) attached.push({ ...pin.hook, mode: modeOf(pin) });
-      else this.pins.removeHook(pin);
+      const found = this.find(pin);
+      if (found === undefined) this.pins.removeHook(pin);
+      else attached.push({ pin, ...found });
     }
-    return attached;
+    return attached.map(({ pin, programId }) => {
+      const own = attached
+        .filter((other) => other.pin.hook.ifindex === pin.hook.ifindex)
+        .map((other) => other.programId);
+      const behind = this.foreignInFront(pin, programId, own);
+      return { ...pin.hook, mode: modeOf(pin), ...(behind === undefined ? {} : { behind }) };
+    });
   }
 
   attach(hook: HookEntry): AttachedHook {
@@ -51,6 +58,7 @@ export class Hooks {
         this.pins.removeHook(pin);
       } else if (this.suits(pin)) {
         this.refresh(pin);
+        if (this.isBehind(pin)) this.overtake(pin);
         return { ...hook, mode: modeOf(pin) };
       } else {
         outgoing.push(pin);
@@ -81,15 +89,70 @@ export class Hooks {
   }
 
   private isInPlace(pin: HookPin): boolean {
+    return this.find(pin) !== undefined;
+  }
+
+  /** Undefined: the link or filter is not there, or not at this device. */
+  private find(pin: HookPin): { readonly programId: number } | undefined {
     const op = `look at ${describe(pin.hook)}`;
-    if (pin.kind === 'filter') return this.queryFilter(op, pin.hook) !== undefined;
+    if (pin.kind === 'filter') {
+      const programId = this.queryFilter(op, pin.hook);
+      return programId === undefined ? undefined : { programId };
+    }
     const link = this.pins.openLink(pin);
-    if (link === undefined) return false;
+    if (link === undefined) return undefined;
     try {
+      const { ifindex, programId } = attempt(op, () => this.native.linkInfo(link));
       // The index is 0 once the device is gone; another device may have taken the number since.
-      return attempt(op, () => this.native.linkInfo(link)).ifindex === pin.hook.ifindex;
+      return ifindex === pin.hook.ifindex ? { programId } : undefined;
     } finally {
       link.close();
+    }
+  }
+
+  private isBehind(pin: HookPin): boolean {
+    const found = this.find(pin);
+    if (found === undefined) return false;
+    const atDevice = this.pins.hookPins().filter((other) => other.hook.ifindex === pin.hook.ifindex);
+    const own = atDevice.flatMap((other) => this.find(other)?.programId ?? []);
+    return this.foreignInFront(pin, found.programId, own) !== undefined;
+  }
+
+  /** Only tcx has an order that others can change: priority 1 is the first for filters, and XDP has one program. */
+  private foreignInFront(pin: HookPin, programId: number, own: readonly number[]): number | undefined {
+    if (!isTcx(pin)) return undefined;
+    const { ifindex, program } = pin.hook;
+    try {
+      const running = this.native.queryTcx(ifindex, ATTACH_POINTS[program].direction);
+      return running.slice(0, Math.max(0, running.indexOf(programId))).find((id) => !own.includes(id));
+    } catch (cause) {
+      if (isErrno(cause, ...GONE)) return undefined; // went away meanwhile: the next look says so
+      throw kernelError(`look at the order at device ${ifindex}`, cause);
+    }
+  }
+
+  /**
+   * Puts ours in front: a new link at the head, then the old one away. The kernel takes no program twice at one
+   * hook, so the new link begins with a copy.
+   */
+  private overtake(pin: HookPin): void {
+    const { hook } = pin;
+    const { direction, tc } = ATTACH_POINTS[hook.program];
+    const old = this.pins.openLink(pin);
+    if (old === undefined) return;
+    let copy: Fd | undefined;
+    let link: Fd | undefined;
+    try {
+      copy = this.programs.copy(hook.program, tc);
+      const first = copy;
+      link = attempt(`put ${describe(hook)} in front`, () =>
+        this.native.attachTcx(first, hook.ifindex, direction),
+      );
+      this.pins.replaceLink(pin, link);
+      attempt(`detach ${describe(hook)} from behind`, () => this.native.detachLink(old));
+      this.refresh(pin);
+    } finally {
+      for (const fd of [old, copy, link]) fd?.close();
     }
   }
 
@@ -221,4 +284,5 @@ function modeOf(pin: HookPin): HookMode {
   return pin.variant === 'generic' ? 'xdp-generic' : 'xdp-native';
 }
 
+const isTcx = (pin: HookPin): boolean => pin.kind === 'link' && !modeOf(pin).startsWith('xdp');
 const describe = (hook: HookEntry): string => `${hook.program} at device ${hook.ifindex}`;

@@ -11,6 +11,8 @@ import type { Fd, Native } from './native';
 import { isProgramName } from './programs';
 
 const SYSTEM_BPFFS = '/sys/fs/bpf';
+/** Of a pin that is about to take the place of another; bpffs keeps names with dots for itself. */
+const NEXT = '-next';
 
 /** A pin of a hook: a link, or the mark of a clsact filter. */
 export interface HookPin {
@@ -40,6 +42,11 @@ export class Pins {
       for (const folder of ['maps', 'programs', 'links', 'filters']) {
         mkdirSync(join(this.root, folder), { recursive: true, mode: 0o700 });
       }
+      // A process that died on the way left a link that nobody would find again.
+      const links = join(this.root, 'links');
+      for (const name of list(links))
+        if (name.endsWith(NEXT) && parsePin('link', name.slice(0, -NEXT.length)) !== undefined)
+          remove(join(links, name));
     });
   }
 
@@ -55,7 +62,7 @@ export class Pins {
   /** Puts the program in the place of the one pinned before; the name is never without one. */
   pinProgram(name: string, program: Fd): void {
     const path = join(this.root, 'programs', name);
-    const next = `${path}-next`; // bpffs keeps names with dots for itself
+    const next = `${path}${NEXT}`;
     attempt(`pin program ${name}`, () => {
       remove(next);
       this.native.pin(program, next);
@@ -65,6 +72,16 @@ export class Pins {
 
   pinLink(pin: HookPin, link: Fd): void {
     attempt(`pin link ${pinName(pin)}`, () => this.native.pin(link, this.path(pin)));
+  }
+
+  /** Puts the link in the place of the one pinned before; the name is never without one. */
+  replaceLink(pin: HookPin, link: Fd): void {
+    const next = `${this.path(pin)}${NEXT}`;
+    attempt(`pin link ${pinName(pin)}`, () => {
+      remove(next);
+      this.native.pin(link, next);
+      renameSync(next, this.path(pin));
+    });
   }
 
   openLink(pin: HookPin): Fd | undefined {

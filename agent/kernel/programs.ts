@@ -42,6 +42,8 @@ export interface LoadedPrograms {
   /** Map by name; shared by all programs through its pin. */
   map(name: string): Fd;
   readonly names: readonly string[];
+  /** The same program once more, for a hook that takes no program twice; the caller closes it. */
+  copy(of: ProgramName, name: string): Fd;
   close(): void;
 }
 
@@ -73,8 +75,18 @@ export function loadPrograms(native: Native, bpfDir: string, pinRoot: string): L
     program: (name) => find(programs, name, 'program'),
     map: (name) => find(maps, name, 'map'),
     names: [...programs.keys()],
+    copy: (of, name) => copyProgram(native, of, name, join(bpfDir, `${of}.bpf.o`), pinRoot),
     close,
   };
+}
+
+function copyProgram(native: Native, of: ProgramName, name: string, path: string, pinRoot: string): Fd {
+  const object = loadObject(native, of, path, pinRoot);
+  for (const map of Object.values(object.maps)) map.close();
+  const copies = new Map(Object.entries(object.programs).map(([each, { fd }]) => [each, fd]));
+  const wanted = find(copies, name, 'program');
+  for (const fd of copies.values()) if (fd !== wanted) fd.close();
+  return wanted;
 }
 
 function loadObject(native: Native, name: ProgramName, path: string, pinRoot: string): LoadedObject {

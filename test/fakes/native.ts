@@ -84,6 +84,15 @@ export class FakeKernel {
     for (const key of this.filters.keys()) if (key.startsWith(`${ifindex}/`)) this.filters.delete(key);
   }
 
+  /** Programs at a tcx hook, the last attached first: each goes in front. */
+  running(ifindex: number, direction: 'ingress' | 'egress'): number[] {
+    return [...this.objects.values()]
+      .filter((object): object is FakeLink => 'attachedTo' in object)
+      .filter((link) => link.ifindex === ifindex && link.kind === `tcx-${direction}`)
+      .map((link) => link.programId)
+      .reverse();
+  }
+
   requireDevice(ifindex: number): void {
     if (!this.devices.has(ifindex)) throw errno('ENODEV', 19);
   }
@@ -171,6 +180,7 @@ export function fakeNative(kernel: FakeKernel, programs: (file: string) => strin
       kernel.enter(`attachTcx ${kernel.programName(fd.fd)} ${ifindex} ${direction}`);
       if (!kernel.tcx) throw errno('EINVAL', 22);
       kernel.requireDevice(ifindex);
+      if (kernel.running(ifindex, direction).includes(fd.fd)) throw errno('EEXIST', 17);
       return linkFd({
         programId: fd.fd,
         kind: `tcx-${direction}`,
@@ -178,6 +188,10 @@ export function fakeNative(kernel: FakeKernel, programs: (file: string) => strin
         ifindex,
         pinned: false,
       });
+    },
+    queryTcx: (ifindex, direction) => {
+      kernel.requireDevice(ifindex);
+      return kernel.running(ifindex, direction);
     },
     attachXdp(fd, ifindex, mode) {
       kernel.enter(`attachXdp ${kernel.programName(fd.fd)} ${ifindex} ${mode}`);
@@ -189,6 +203,10 @@ export function fakeNative(kernel: FakeKernel, programs: (file: string) => strin
       const link = at<FakeLink>(fd);
       kernel.enter(`updateLink ${kernel.programName(program.fd)} ${link.attachedTo}`);
       if (link.ifindex === 0) throw errno('ENOLINK', 67);
+      if (link.kind.startsWith('tcx') && link.programId !== program.fd) {
+        const direction = link.kind === 'tcx-ingress' ? 'ingress' : 'egress';
+        if (kernel.running(link.ifindex, direction).includes(program.fd)) throw errno('EEXIST', 17);
+      }
       link.programId = program.fd;
     },
     detachLink(fd) {

@@ -197,6 +197,42 @@ describe('hooks', () => {
     inside(() => datapath.destroy());
   });
 
+  testWithTcx('tcx: another user who went in front later is told, and overtaken', () => {
+    const order: string[][] = [];
+    const note = () => order.push(names(seen().egress));
+    const watching: Native = {
+      ...native,
+      detachLink: (link) => {
+        note();
+        native.detachLink(link);
+        note();
+      },
+    };
+    const datapath = open('tc', watching);
+    attach(datapath, 'seal');
+    const other = native.loadObject(join(bpfDir, 'guard.bpf.o'), {}).programs.guard;
+    if (other === undefined) throw new Error('guard is missing');
+    const { id } = native.programInfo(other.fd);
+    const link = inside(() => native.attachTcx(other.fd, underlay, 'egress'));
+    const hook = { program: 'seal', ifindex: underlay, mode: 'tcx' } as const;
+    expect(inside(() => datapath.attached())).toEqual([{ ...hook, behind: id }]);
+    attach(datapath, 'seal');
+    expect(order).toEqual([
+      ['seal', 'guard', 'seal'],
+      ['seal', 'guard'],
+    ]);
+    expect(inside(() => datapath.attached())).toEqual([hook]);
+    // Nothing that keeps our own program out the next time.
+    datapath.close();
+    const second = open('tc');
+    expect(inside(() => second.attached())).toEqual([hook]);
+    expect(names(seen().egress)).toEqual(['seal', 'guard']);
+    link.close();
+    expect(names(seen().egress)).toEqual(['seal']);
+    inside(() => second.destroy());
+    expect(leftPinned()).toEqual([]);
+  });
+
   test('from XDP to tc without a moment in between', () => {
     const first = open('native');
     attach(first, 'open');

@@ -420,6 +420,38 @@ describe('a hostile host', () => {
     },
   );
 
+  test("18b another's program in front: told by device and number; while it stays there, we are not ready", async () => {
+    const { one, clock } = await started();
+    const eth0 = one.network.linkNamed('eth0')?.ifindex ?? 0;
+    const key = `seal/${eth0}`;
+    const displace = () => {
+      const hook = one.pins.hooks.get(key);
+      if (hook === undefined) throw new Error('no seal');
+      one.pins.hooks.set(key, { ...hook, behind: 4711 });
+    };
+    displace();
+    await clock.advance(RECONCILE_MS);
+    expect(one.pins.hooks.get(key)?.behind).toBeUndefined();
+    expect(one.room.readiness().ready).toBe(true);
+    expect(one.room.status().problems).toEqual([
+      expect.objectContaining({ object: 'order of seal on eth0', reason: expect.stringContaining('4711') }),
+    ]);
+    await clock.advance(RECONCILE_MS);
+    expect(one.room.status().problems).toEqual([]);
+
+    displace();
+    one.pins.fail = (call) => (call === `attach ${key}` ? 'EBUSY' : undefined);
+    one.pins.tx.clear();
+    await clock.advance(RECONCILE_MS);
+    expect(one.room.readiness().blockers).toEqual([
+      expect.objectContaining({ name: 'hooks', reason: 'not attached: seal on eth0' }),
+    ]);
+    expect(one.pins.tx.size).toBe(0);
+    one.pins.fail = () => undefined;
+    await clock.advance(2 * RECONCILE_MS);
+    expect(one.room.readiness().ready).toBe(true);
+  });
+
   test('19 the underlay address gone for a while takes nothing down', async () => {
     const made = await started();
     const { one, clock } = made;

@@ -175,6 +175,14 @@ test('a device that is down is raised behind its hooks, and not otherwise touche
   expect(verbs(plan({ ...EMPTY, hooks }, { ...STANDING, vxlan, hooks }, false))).toEqual(['raise-vxlan']);
 });
 
+test("a hook behind somebody else's program is attached anew", () => {
+  const wanted = { ...EMPTY, hooks: [hook('seal', 2)] };
+  expect(verbs(plan(wanted, { ...STANDING, hooks: [hook('seal', 2)] }, true))).toEqual([]);
+  expect(verbs(plan(wanted, { ...STANDING, hooks: [{ ...hook('seal', 2), behind: 9 }] }, true))).toEqual([
+    'attach',
+  ]);
+});
+
 test.each(Object.keys(SETTINGS))('settings that differ in %s are written', (field) => {
   const settings = { ...SETTINGS, [field]: 'other' };
   expect(verbs(plan(EMPTY, { ...STANDING, settings }, false))).toEqual(['put-settings']);

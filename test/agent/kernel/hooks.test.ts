@@ -28,6 +28,7 @@ function start(xdp: XdpChoice = 'auto'): { hooks: Hooks; pins: Pins } {
     program: (name) => ({ fd: ids.get(name) ?? -1, close: () => undefined }),
     map: () => ({ fd: -1, close: () => undefined }),
     names,
+    copy: (_of, name) => ({ fd: kernel.add({ program: name }), close: () => undefined }),
     close: () => undefined,
   };
   const pins = new Pins(native, root);
@@ -150,6 +151,96 @@ describe('a restart', () => {
     hooks.adopt();
     expect(hooks.list()).toEqual([{ program: 'open', ifindex: DEVICE, mode: 'xdp-generic' }]);
     expect(live()).toEqual(['xdp-generic open_xdp']);
+  });
+});
+
+describe('a program of somebody else', () => {
+  /** Attached the way ours are: in front. */
+  function foreign(direction: 'ingress' | 'egress'): number {
+    const native = fakeNative(kernel, () => []);
+    const id = kernel.add({ program: 'foreign' });
+    native.attachTcx({ fd: id, close: () => undefined }, DEVICE, direction);
+    return id;
+  }
+  const order = (direction: 'ingress' | 'egress') =>
+    kernel.running(DEVICE, direction).map((id) => kernel.programName(id));
+  const seal = { program: 'seal', ifindex: DEVICE } as const;
+  const deliver = { program: 'deliver', ifindex: DEVICE } as const;
+
+  test('in front is told, by its id, and overtaken; behind it is nothing to us', () => {
+    const { hooks } = start();
+    foreign('egress');
+    hooks.attach(seal);
+    expect(hooks.list()).toEqual([{ ...seal, mode: 'tcx' }]);
+    const id = foreign('egress');
+    expect(order('egress')).toEqual(['foreign', 'seal', 'foreign']);
+    expect(hooks.list()).toEqual([{ ...seal, mode: 'tcx', behind: id }]);
+    hooks.attach(seal);
+    expect(order('egress')).toEqual(['seal', 'foreign', 'foreign']);
+    expect(hooks.list()).toEqual([{ ...seal, mode: 'tcx' }]);
+    expect(pinned()).toEqual([`seal-${DEVICE}`]);
+  });
+
+  test('at no moment of it is there none of ours', () => {
+    const { hooks } = start();
+    hooks.attach(seal);
+    foreign('egress');
+    const seen: string[][] = [];
+    kernel.fail = () => void seen.push(order('egress'));
+    hooks.attach(seal);
+    seen.push(order('egress'));
+    expect(seen.length).toBeGreaterThan(3);
+    for (const each of seen) expect(each).toContain('seal');
+    expect(seen).toContainEqual(['seal', 'foreign', 'seal']);
+  });
+
+  test('our own are no strangers to each other, in either order', () => {
+    const { hooks } = start('tc');
+    hooks.attach(deliver);
+    hooks.attach({ program: 'open', ifindex: DEVICE });
+    expect(order('ingress')).toEqual(['open_tc', 'deliver']);
+    expect(hooks.list().map((each) => each.behind)).toEqual([undefined, undefined]);
+    const id = foreign('ingress');
+    expect(hooks.list().map((each) => each.behind)).toEqual([id, id]);
+    hooks.attach(deliver);
+    expect(order('ingress')).toEqual(['deliver', 'foreign', 'open_tc']);
+    expect(hooks.list()).toEqual([
+      { ...deliver, mode: 'tcx' },
+      { program: 'open', ifindex: DEVICE, mode: 'tc-open', behind: id },
+    ]);
+  });
+
+  test('after it, a restart goes on with the link as with any', () => {
+    const first = start();
+    first.hooks.attach(seal);
+    foreign('egress');
+    first.hooks.attach(seal);
+    const { hooks } = start();
+    hooks.adopt();
+    expect(order('egress')).toEqual(['seal', 'foreign']);
+    hooks.detach(seal);
+    expect(order('egress')).toEqual(['foreign']);
+    expect(pinned()).toEqual([]);
+  });
+
+  test('that cannot be overtaken: ours stays where it is, and the error names the hook', () => {
+    const { hooks } = start();
+    hooks.attach(seal);
+    const id = foreign('egress');
+    kernel.fail = (call) => (call.startsWith('attachTcx') ? errno('ERANGE', 34) : undefined);
+    expect(() => hooks.attach(seal)).toThrow(/put seal at device 7 in front: ERANGE/);
+    kernel.fail = () => undefined;
+    expect(order('egress')).toEqual(['foreign', 'seal']);
+    expect(hooks.list()).toEqual([{ ...seal, mode: 'tcx', behind: id }]);
+  });
+
+  test('a link left half-way by a process that died is let go', () => {
+    const { hooks } = start();
+    hooks.attach(seal);
+    writeFileSync(join(root, 'links', `seal-${DEVICE}-next`), '4711');
+    writeFileSync(join(root, 'links', 'other-next'), '');
+    start();
+    expect(pinned()).toEqual(['other-next', `seal-${DEVICE}`]);
   });
 });
 
