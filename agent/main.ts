@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SystemClock } from './clock';
+import { SteadyClock, SystemClock } from './clock';
 import type { Config } from './config';
 import { SOCKET_NAME } from './config/load';
 import { FileCheckpoint } from './control/checkpoint';
@@ -65,7 +65,7 @@ export async function runAgent(config: Config, log: Log): Promise<RunningAgent> 
 }
 
 async function build(config: Config, log: Log, later: (step: () => unknown) => void): Promise<AgentView> {
-  const clock = new SystemClock();
+  const clock = new SteadyClock(new SystemClock());
   await makeFolders(config);
   const lock = lockRunDir(config.runDir);
   later(() => lock.release());

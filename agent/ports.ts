@@ -18,6 +18,8 @@ import type {
 export interface Clock {
   /** Wall clock, milliseconds since 1970. For leases and certificates only. */
   nowMs(): number;
+  /** How far the system's wall clock was set away from nowMs(), as long as that is not believed; 0 else. */
+  heldJumpMs?(): number;
   /** CLOCK_MONOTONIC in nanoseconds, the clock of the data plane. */
   monotonicNs(): bigint;
   /** Calls `run` once after `delayMs`; the returned function cancels it. */

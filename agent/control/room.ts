@@ -42,9 +42,7 @@ import {
   saViews,
   type ViewParts,
 } from './view';
-
-/** A certificate is renewed at two thirds of its life; in its last sixth that is told to be late. */
-const CERTIFICATE_LATE_SHARE = 1 / 6;
+import { Warnings } from './warnings';
 
 export class ControlRoom implements AgentView {
   private readonly problems: Problems;
@@ -57,6 +55,7 @@ export class ControlRoom implements AgentView {
   private readonly states: PeerStates;
   private readonly loop: Loop;
   private readonly publication: Publication;
+  private readonly warnings: Warnings;
   private readonly view: ViewParts;
   private readonly flows: Flows;
   private readonly startedMs: number;
@@ -71,6 +70,12 @@ export class ControlRoom implements AgentView {
     this.startedMs = clock.nowMs();
     this.problems = new Problems(clock, log);
     this.states = new PeerStates(clock, log);
+    this.warnings = new Warnings(settings.node, {
+      clock,
+      problems: this.problems,
+      identity: parts.identity,
+      busStatus: () => parts.bus.status(),
+    });
     this.epochs = new Epochs(parts.epochFile, clock, parts.randomSecret);
     this.intake = this.makeIntake();
     this.pods = this.makePods();
@@ -150,8 +155,7 @@ export class ControlRoom implements AgentView {
     await timedPass(this.parts, this.reconciler);
     const picture = this.reconciler.picture();
     this.intake.tellRefusals(this.problems);
-    this.noteBus();
-    this.noteIdentity();
+    this.warn();
     if (picture !== undefined) {
       this.watchPeers(picture);
       const mayPublish = this.intake.inSync();
@@ -188,41 +192,12 @@ export class ControlRoom implements AgentView {
     peerViews(picture, this.view);
   }
 
-  private noteBus(): void {
-    const { connected, error } = this.parts.bus.status();
-    if (connected || !this.intake.inSync()) this.problems.clear('bus');
-    else
-      this.problems.report(
-        'bus',
-        error || 'not connected',
-        'check that it can be reached; what stands goes on',
-      );
-  }
-
-  private noteIdentity(): void {
-    const { notBeforeMs, notAfterMs } = this.parts.identity();
-    const leftMs = notAfterMs - this.parts.clock.nowMs();
-    const remedy = 'renew it with `vxseal ca renew`: the agent reads it by itself';
-    if (leftMs <= 0) this.problems.report('certificate', 'it has ended', remedy);
-    else if (leftMs < (notAfterMs - notBeforeMs) * CERTIFICATE_LATE_SHARE)
-      this.problems.report('certificate', `it ends ${new Date(notAfterMs).toISOString()}`, remedy);
-    else this.problems.clear('certificate');
-    const distrust = this.intake.distrustOf(this.settings.node);
-    if (distrust !== undefined)
-      this.problems.report(
-        'identity',
-        distrust,
-        'peers drop this node; see the list of revocations and the roots',
-      );
-    else this.problems.clear('identity');
-    const own = this.intake.own(this.claims());
-    if (own?.duplicateIdentity === true)
-      this.problems.report(
-        `node ${this.settings.node}`,
-        'another live process publishes under our name',
-        'stop one of the two, or give one a name and a certificate of its own',
-      );
-    else this.problems.clear(`node ${this.settings.node}`);
+  private warn(): void {
+    this.warnings.note({
+      busInSync: this.intake.inSync(),
+      distrust: this.intake.distrustOf(this.settings.node),
+      duplicateIdentity: this.intake.own(this.claims())?.duplicateIdentity === true,
+    });
   }
 
   // -------------------------------------------------------------------------------------- what the API asks

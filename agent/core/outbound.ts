@@ -19,7 +19,7 @@ export interface Outbound {
 }
 
 /** Share of the packet limit left for rotation to take place in. */
-const RESERVE = 8n;
+const RESERVE = 4n;
 
 /**
  * @param deaf we cannot open all that the peer may send under its newest epoch yet: not to be used, because a packet

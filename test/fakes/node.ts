@@ -2,6 +2,7 @@
 // not signed: serialised announcements, believed as they come.
 import { createHash } from 'node:crypto';
 import { deserialize, serialize } from 'node:v8';
+import { SteadyClock } from '../../agent/clock';
 import type { Announcer, OwnRecord } from '../../agent/control/parts';
 import { ControlRoom } from '../../agent/control/room';
 import { NODES_TOPIC, type NodeAnnouncement, type VerifiedAnnouncement } from '../../agent/core/announcement';
@@ -9,7 +10,7 @@ import type { IpAddress, NodeName, Prefix, Vni } from '../../agent/core/ids';
 import type { PreSharedKey } from '../../agent/core/psk';
 import { accept, type Result, refuse } from '../../agent/core/result';
 import type { RecordOrder } from '../../agent/core/roster';
-import type { BusRecord, Measures, TopologyBus, UnderlayTuner } from '../../agent/ports';
+import type { BusRecord, Clock, Measures, TopologyBus, UnderlayTuner } from '../../agent/ports';
 import { CniSource } from '../../agent/sources/cni';
 import { FakeBus, type MemoryTopics } from './bus';
 import { MemoryCheckpoint, MemoryEpochFile } from './checkpoint';
@@ -51,7 +52,7 @@ class PlainAnnouncer implements Announcer {
   ) {}
 
   async announce(record: OwnRecord): Promise<void> {
-    const { clock } = this.node.world;
+    const { clock } = this.node;
     const text = JSON.stringify(record, (_, value) => (value instanceof Uint8Array ? [...value] : value));
     const fresh = this.last !== undefined && clock.nowMs() - this.last.atMs < LEASE_MS / 3;
     if (fresh && this.last?.text === text) return;
@@ -111,7 +112,8 @@ export class FakeNode {
   private secrets = 0;
   bus: FakeBus;
   room: ControlRoom;
-  private clock: MortalClock;
+  private mortal: MortalClock;
+  clock: Clock;
 
   constructor(
     readonly world: FakeWorld,
@@ -124,7 +126,8 @@ export class FakeNode {
     this.network.addAddress(lo.ifindex, '127.0.0.1', 8);
     const eth0 = this.network.addLink({ name: 'eth0' });
     this.network.addAddress(eth0.ifindex, options.vtep, 24);
-    this.clock = new MortalClock(world.clock);
+    this.mortal = new MortalClock(world.clock);
+    this.clock = this.steady();
     this.bus = this.makeBus();
     this.room = this.makeRoom();
   }
@@ -132,11 +135,17 @@ export class FakeNode {
   /** Ends the agent as SIGKILL would when `gracefully` is false, and makes a new one that is not started yet. */
   async renew(gracefully = true, busInSync = true): Promise<void> {
     if (gracefully) await this.room.stop();
-    this.clock.kill();
+    this.mortal.kill();
     this.bus.kill();
-    this.clock = new MortalClock(this.world.clock);
+    this.mortal = new MortalClock(this.world.clock);
+    this.clock = this.steady();
     this.bus = this.makeBus(busInSync);
     this.room = this.makeRoom();
+  }
+
+  /** The machine never sleeps. */
+  private steady(): Clock {
+    return new SteadyClock(this.mortal, () => Number(this.world.clock.monotonicNs()) / 1e6);
   }
 
   pod(name: string, address: string): ReturnType<typeof addPod> {

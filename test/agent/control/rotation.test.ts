@@ -87,16 +87,24 @@ test('4 at the hard limit the peer is down, and its traffic is dropped, not sent
   expect(one.room.status().node.epoch).toMatchObject({ number: 2, retiring: [], laggards: ['node2'] });
 });
 
-test('5 the wall clock set by a minute, either way, neither makes nor delays a rotation', async () => {
-  const made = await started({ rotateMs: ROTATE_MS });
-  const before = epochOf(made.one);
-  made.clock.setWall(made.clock.nowMs() + 60_000);
-  await made.clock.advance(RECONCILE_MS);
-  expect(epochOf(made.one)).toBe(before);
-  made.clock.setWall(made.clock.nowMs() - 60_000);
-  expect(Object.keys(await traffic(made, ROTATE_MS))).toEqual(['delivered']);
-  expect(epochOf(made.one)).toBeGreaterThan(before);
-});
+test.each([
+  ['5a ahead', 24 * 3600_000],
+  ['5b back', -24 * 3600_000],
+])(
+  '%s by a day and mended: rotation and tunnels go on as if nothing had happened, but it is told',
+  async (_, byMs) => {
+    const made = await started({ rotateMs: ROTATE_MS });
+    const before = epochOf(made.one);
+    made.clock.setWall(made.clock.nowMs() + byMs);
+    expect(Object.keys(await traffic(made, 2 * ROTATE_MS))).toEqual(['delivered']);
+    expect(epochOf(made.one)).toBeGreaterThan(before);
+    expect(epochOf(made.one)).toBeLessThan(before + 6);
+    expect(problemOf(made.one, 'clock')?.reason).toMatch(/^the wall clock was set (ahead|back) by 86400 s$/);
+    made.clock.setWall(made.clock.nowMs() - byMs);
+    expect(Object.keys(await traffic(made, 30_000))).toEqual(['delivered']);
+    expect(problemOf(made.one, 'clock')).toBeUndefined();
+  },
+);
 
 test('6 a renewed certificate: a new epoch, and nothing lost; twice in a row makes one more, not two at once', async () => {
   const made = await started();

@@ -420,8 +420,8 @@ test.each(RECEIVING)('receiving %i: %s', (_, __, situation, expected, kept) => {
 
 describe('wishes for a new epoch', () => {
   test.each([
-    [1, 699n, 'none'],
-    [2, 700n, 'packets'],
+    [1, 599n, 'none'],
+    [2, 600n, 'packets'],
     [3, 800n, 'packets'],
   ] as const)('%i: at %i of 800 packets: %s', (_, sequence, wish) => {
     const found = {

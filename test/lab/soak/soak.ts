@@ -1,6 +1,7 @@
 // A soak: traffic without a pause while everything happens to the nodes that happens in months, and an account of what
 // was lost to what. What may not be: a packet lost but to a node that is off, a frame in clear, a (key, IV) twice.
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { status } from '../api';
 import type { LabLayout, PodLayout } from '../layout';
 import { configureKeys, EVENTS, type SoakEvent, type SoakLab, waitSteady } from './events';
@@ -9,6 +10,8 @@ import { type WireReport, watchWire } from './wire';
 
 /** Echoes may take a moment; and what is still under way when an event ends belongs to it. */
 const SETTLE_MS = 1000;
+/** The busiest key is at its end after some twenty seconds; its last quarter is time enough for another one. */
+const PACKET_LIMIT = 48_000;
 
 export interface EventOutcome {
   readonly name: string;
@@ -30,6 +33,8 @@ export interface SoakReport {
   /** SPIs seen with more than one key on the nodes. */
   readonly sharedSpis: number;
   readonly keys: number;
+  /** Epochs that began because a key came near its packet limit. */
+  readonly byPackets: number;
 }
 
 export interface SoakOptions {
@@ -47,7 +52,7 @@ export async function soak(layout: LabLayout, options: SoakOptions): Promise<Soa
       return node;
     },
   };
-  await configureKeys(layout, { rotateMs: options.rotateMs });
+  await configureKeys(layout, { rotateMs: options.rotateMs, packetLimit: PACKET_LIMIT });
   const marker = randomBytes(16);
   const keys = new KeyBook();
   const wire = await watchWire(layout, marker);
@@ -64,8 +69,14 @@ export async function soak(layout: LabLayout, options: SoakOptions): Promise<Soa
   } finally {
     await traffic.stop();
   }
-  return { events, wire: await wire.stop(), sharedSpis: keys.shared(), keys: keys.size };
+  const byPackets = layout.nodes.reduce((sum, node) => sum + epochsByPackets(node.logFile), 0);
+  return { events, wire: await wire.stop(), sharedSpis: keys.shared(), keys: keys.size, byPackets };
 }
+
+const epochsByPackets = (logFile: string): number =>
+  readFileSync(logFile, 'utf8')
+    .split('\n')
+    .filter((line) => line.includes('"message":"new epoch"') && line.includes('"why":"packets"')).length;
 
 async function runEvent(
   lab: SoakLab,
@@ -133,7 +144,7 @@ function podsOf({ nodes }: LabLayout): [PodLayout, PodLayout, PodLayout] {
 }
 
 /** What must not be, one clause each; none: the soak has passed. */
-export function faultsOf({ events, wire, sharedSpis }: SoakReport): string[] {
+export function faultsOf({ events, wire, sharedSpis, byPackets }: SoakReport): string[] {
   const faults = events.flatMap((event) => [
     ...(event.failure === '' ? [] : [`${event.name}: ${event.failure}`]),
     ...(event.lost === 0 ? [] : [`${event.name}: ${event.lost} packets lost`]),
@@ -143,6 +154,7 @@ export function faultsOf({ events, wire, sharedSpis }: SoakReport): string[] {
   if (wire.repeated > 0) faults.push(`${wire.repeated} pairs of SPI and IV were seen twice`);
   if (wire.missed > 0) faults.push(`the capture missed ${wire.missed} frames`);
   if (sharedSpis > 0) faults.push(`${sharedSpis} SPIs stood for more than one key`);
+  if (byPackets === 0) faults.push('no key came near its packet limit: that was not tried');
   if (wire.sealed === 0) faults.push('no sealed frame was seen');
   return faults;
 }
@@ -180,11 +192,11 @@ export function describeEvent({
   return lines.join('\n');
 }
 
-export function describeWire({ wire, keys }: SoakReport): string {
+export function describeWire({ wire, keys, byPackets }: SoakReport): string {
   const { frames, sealed, spis, repeated, leakCount, missed } = wire;
   return [
     `${frames} frames on the wire, ${sealed} of them ESP under ${spis.length} SPIs`,
     `${leakCount} in clear, ${repeated} pairs of SPI and IV repeated, ${missed} missed by the capture`,
-    `${keys} keys seen on the nodes, each with an SPI of its own`,
+    `${keys} keys seen on the nodes, each with an SPI of its own; ${byPackets} epochs began at a packet limit`,
   ].join('\n');
 }
