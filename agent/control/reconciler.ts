@@ -23,6 +23,7 @@ import type { Clock, Datapath, IpAddress, Netlink, UnderlayTuner } from '../port
 import { applySteps, stepKey } from './drivers/apply';
 import { type Observation, observe } from './drivers/observe';
 import type { Epochs } from './epochs';
+import { tellFailures } from './failures';
 import type { AttachedPod } from './inspection';
 import { tellOvertaken } from './overtaken';
 import { type Problems, reasonOf } from './problems';
@@ -32,8 +33,6 @@ import { findUnderlay, type Underlay, underlayRemedies } from './underlay';
 const LEAST_MTU_BYTES = 1280;
 /** Rounds of one pass; what is still undone then waits for the next pass. */
 const MAX_ROUNDS = 5;
-/** Steps of one pass whose failure is told one by one; what lies behind is told as a number. */
-const TOLD_FAILURES = 50;
 
 export interface ReconcilerSettings {
   readonly node: NodeName;
@@ -114,6 +113,7 @@ export class Reconciler {
     this.parts.tuner.tune(underlay.devices);
     const attempted = new Set<string>();
     const failed = new Map<string, unknown>();
+    let guarded = true;
     let picture = this.decide(observed, underlay);
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const planned = plan(picture.wanted, this.trusted(observed), this.parts.roster.inSync());
@@ -125,7 +125,9 @@ export class Reconciler {
         this.parts.netlink,
         this.parts.datapath,
         observed.vxlan?.ifindex,
+        guarded,
       );
+      guarded = applied.guarded;
       for (const key of applied.attempted) attempted.add(key);
       for (const [object, error] of applied.failed) failed.set(object, error);
       this.configuredFor = applied.configuredFor ?? this.configuredFor;
@@ -136,7 +138,7 @@ export class Reconciler {
       picture = this.decide(observed, underlay);
     }
     wipeKeys(picture.wanted);
-    this.tell(failed);
+    tellFailures(this.parts.problems, failed, observed.links);
     this.lastPicture = picture;
     this.retire(picture.rotation);
   }
@@ -262,22 +264,6 @@ export class Reconciler {
   private remember(fingerprints: readonly string[]): void {
     const newest = this.parts.epochs.newest()?.number ?? 0;
     for (const fingerprint of fingerprints) this.installed.set(fingerprint, newest);
-  }
-
-  private tell(failed: ReadonlyMap<string, unknown>): void {
-    const { problems } = this.parts;
-    const objects = [...failed].slice(0, TOLD_FAILURES);
-    const told = new Set(objects.map(([object]) => `apply ${object}`));
-    problems.clearOthers('apply ', told);
-    for (const [object, error] of objects)
-      problems.report(
-        `apply ${object}`,
-        reasonOf(error),
-        'tried again at every pass; run `vxseal doctor` if it stays',
-      );
-    if (failed.size > TOLD_FAILURES)
-      problems.report('apply', `${failed.size - TOLD_FAILURES} more steps failed`, 'see the first ones');
-    else problems.clear('apply');
   }
 
   /** Secrets go as soon as nothing can need them. */

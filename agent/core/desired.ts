@@ -215,7 +215,7 @@ function hookEntries({ config, links, underlay, pods }: DesiredInput): HookEntry
     if (loopback) return [];
     if (name === config.device) return ['encap', 'admit'];
     if (underlay.includes(name)) return ['seal', 'open', 'deliver'];
-    return podDevices.has(ifindex) ? ['steer', 'gate'] : ['guard'];
+    return podDevices.has(ifindex) ? ['steer', 'gate'] : ['guard', 'fence'];
   };
   return [...links]
     .sort((a, b) => a.ifindex - b.ifindex)

@@ -11,6 +11,7 @@ import type {
   OverlayEntry,
   PeerEntry,
   PodEntry,
+  ProgramName,
   RouteEntry,
   RxSa,
   TxSa,
@@ -132,6 +133,24 @@ const RX: Comparison<RxSa, ActualRxSa> = {
     saFingerprint(wanted.key, wanted.salt) === found.fingerprint,
 };
 
+/**
+ * Order of attaching, on all devices; detaching is the reverse. What keeps clear text in comes first, and open last:
+ * what it decrypts must find deliver in place.
+ */
+const ATTACH_ORDER: Readonly<Record<ProgramName, number>> = {
+  seal: 0,
+  fence: 1,
+  encap: 2,
+  admit: 3,
+  guard: 4,
+  gate: 5,
+  steer: 6,
+  deliver: 7,
+  open: 8,
+};
+const inAttachOrder = <H extends HookEntry>(hooks: readonly H[]): H[] =>
+  [...hooks].sort((a, b) => ATTACH_ORDER[a.program] - ATTACH_ORDER[b.program]);
+
 const SETTINGS_FIELDS = [
   'hostVni',
   'vxlanPort',
@@ -202,7 +221,7 @@ export function plan(desired: DesiredState, actual: ActualState, mayDelete: bool
       .filter((entry) => mayDelete || !disowns(entry, found))
       .map((entry): Step => ({ do: 'put-overlay', object: overlayName(entry), entry })),
     ...pods.put.map((pod): Step => ({ do: 'put-pod', object: `pod device ${pod.ifindex}`, pod })),
-    ...hooks.put.map((hook): Step => ({ do: 'attach', object: hookName(hook), hook })),
+    ...inAttachOrder(hooks.put).map((hook): Step => ({ do: 'attach', object: hookName(hook), hook })),
     ...raiseSteps(desired, actual),
     ...tx.put.map((sa): Step => ({ do: 'put-tx', object: txName(sa), sa, fingerprint: print(sa) })),
     ...routes.put.filter((route) => !isBarrier(route)).map(putRoute),
@@ -213,7 +232,9 @@ export function plan(desired: DesiredState, actual: ActualState, mayDelete: bool
     ...tx.remove
       .filter((sa) => !keptTx.has(txKey(sa)))
       .map((sa): Step => ({ do: 'remove-tx', object: txName(sa), vni: sa.vni, peer: sa.peer })),
-    ...hooks.remove.map((hook): Step => ({ do: 'detach', object: hookName(hook), hook })),
+    ...inAttachOrder(hooks.remove)
+      .reverse()
+      .map((hook): Step => ({ do: 'detach', object: hookName(hook), hook })),
     ...pods.remove.map((pod): Step => ({ do: 'remove-pod', object: `pod device ${pod.ifindex}`, pod })),
     ...overlay.remove.map((entry): Step => ({ do: 'remove-overlay', object: overlayName(entry), entry })),
     ...peers.remove.map((peer): Step => ({ do: 'remove-peer', object: `peer ${peer.number}`, peer })),

@@ -79,7 +79,16 @@ export interface RouteEntry {
 }
 
 /** The entry points, one program each. */
-export type ProgramName = 'steer' | 'gate' | 'encap' | 'admit' | 'seal' | 'open' | 'deliver' | 'guard';
+export type ProgramName =
+  | 'steer'
+  | 'gate'
+  | 'encap'
+  | 'admit'
+  | 'seal'
+  | 'open'
+  | 'deliver'
+  | 'guard'
+  | 'fence';
 
 /** A program at a device. The attach point follows from the program (kernel/programs.ts). */
 export interface HookEntry {

@@ -28,6 +28,7 @@ export const ATTACH_POINTS: Readonly<Record<ProgramName, AttachPoint>> = {
   open: { direction: 'ingress', tc: 'open_tc', xdp: 'open_xdp' },
   deliver: { direction: 'ingress', tc: 'deliver' },
   guard: { direction: 'ingress', tc: 'guard' },
+  fence: { direction: 'egress', tc: 'fence' },
 };
 
 export const PROGRAM_NAMES = Object.keys(ATTACH_POINTS) as readonly ProgramName[];

@@ -14,13 +14,15 @@ export interface Applied {
   readonly configuredFor: number | undefined;
   /** Fingerprints of SAs written. */
   readonly installed: readonly string[];
+  /** False once a guard could not be put in place: for the rest of the pass. */
+  readonly guarded: boolean;
 }
 
 /** Names a step within a pass: done once, it is not done again in the same pass. */
 export const stepKey = (step: Step): string => `${step.do} ${step.object}`;
 
 /** Without these on their devices packets could leave in clear, or forged ones come in through the VXLAN device. */
-const GUARDS: ReadonlySet<ProgramName> = new Set(['encap', 'admit', 'seal']);
+const GUARDS: ReadonlySet<ProgramName> = new Set(['encap', 'admit', 'seal', 'fence']);
 
 interface Progress {
   vxlanIfindex: number | undefined;
@@ -30,19 +32,23 @@ interface Progress {
   readonly installed: string[];
 }
 
-/** @param vxlanIfindex of the device as observed; undefined when it is not there yet */
+/**
+ * @param vxlanIfindex of the device as observed; undefined when it is not there yet
+ * @param guarded as an earlier round of this pass left it
+ */
 export async function applySteps(
   steps: readonly Step[],
   netlink: Netlink,
   datapath: Datapath,
   vxlanIfindex: number | undefined,
+  guarded: boolean,
 ): Promise<Applied> {
   const failed = new Map<string, unknown>();
   const progress: Progress = {
     vxlanIfindex,
     deviceChanged: false,
     configuredFor: undefined,
-    guarded: true,
+    guarded,
     installed: [],
   };
   const attempted: string[] = [];
@@ -56,12 +62,18 @@ export async function applySteps(
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
       failed.set(step.object, error);
-      if (step.do === 'ensure-vxlan' || (step.do === 'attach' && GUARDS.has(step.hook.program)))
-        progress.guarded = false;
+      if (leavesOpen(step, error)) progress.guarded = false;
     }
   }
   const { configuredFor, installed } = progress;
-  return { failed, attempted, configuredFor, installed };
+  return { failed, attempted, configuredFor, installed, guarded: progress.guarded };
+}
+
+/** A device that went away lets nothing out any more; other people's come and go. */
+function leavesOpen(step: Step, error: KernelError): boolean {
+  if (step.do === 'ensure-vxlan') return true;
+  if (step.do !== 'attach' || !GUARDS.has(step.hook.program)) return false;
+  return step.hook.program !== 'fence' || error.errnoName !== 'ENODEV';
 }
 
 const opensTunnel = (step: Step): boolean =>

@@ -420,6 +420,29 @@ describe('a hostile host', () => {
     },
   );
 
+  test('18c a fence that cannot be attached to another device is told by its name and opens nothing', async () => {
+    const { one, two, clock } = pair();
+    const nic = one.network.addLink({ name: 'eth1' });
+    one.pins.fail = (call) => (call === `attach fence/${nic.ifindex}` ? 'EBUSY' : undefined);
+    await two.room.start();
+    await one.room.start();
+    await clock.advance(20_000);
+    expect([one.pins.tx.size, one.network.tunnelRoutes()]).toEqual([0, []]);
+    expect(one.room.readiness().blockers).toContainEqual(
+      expect.objectContaining({ name: 'hooks', reason: 'not attached: fence on eth1' }),
+    );
+    expect(one.room.status().problems).toContainEqual(
+      expect.objectContaining({
+        object: `apply hook fence on device ${nic.ifindex}`,
+        reason: expect.stringMatching(new RegExp(`EBUSY.* \\(device ${nic.ifindex} is eth1\\)$`)),
+      }),
+    );
+    // A device that went away between look and attempt is no danger.
+    one.pins.fail = (call) => (call === `attach fence/${nic.ifindex}` ? 'ENODEV' : undefined);
+    await clock.advance(2 * RECONCILE_MS);
+    expect([one.pins.tx.size, one.network.tunnelRoutes()]).toMatchObject([1, [{ prefix: '10.2.0.0/24' }]]);
+  });
+
   test("18b another's program in front: told by device and number; while it stays there, we are not ready", async () => {
     const { one, clock } = await started();
     const eth0 = one.network.linkNamed('eth0')?.ifindex ?? 0;
@@ -499,9 +522,8 @@ describe('pods', () => {
     await clock.advance(RECONCILE_MS);
     expect(one.room.status().pods).toMatchObject([{ id, ready: true }]);
     expect(await one.room.detachPod(id)).toBe(true);
-    expect([...one.pins.hooks.keys()].filter((key) => key.endsWith(`/${hostDevice.ifindex}`))).toEqual([
-      `guard/${hostDevice.ifindex}`,
-    ]);
+    const left = [...one.pins.hooks.keys()].filter((key) => key.endsWith(`/${hostDevice.ifindex}`));
+    expect(left.sort()).toEqual([`fence/${hostDevice.ifindex}`, `guard/${hostDevice.ifindex}`]);
   });
 });
 

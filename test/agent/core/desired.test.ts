@@ -259,6 +259,7 @@ test('hooks: every device but loopback has some', () => {
     '5 steer',
     '5 gate',
     '6 guard',
+    '6 fence',
   ]);
   const without = desired(input({ links: LINKS.filter((link) => link.name !== 'vxseal0') })).hooks;
   expect(without.some((hook) => hook.program === 'encap')).toBe(false);

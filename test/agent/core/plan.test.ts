@@ -175,6 +175,27 @@ test('a device that is down is raised behind its hooks, and not otherwise touche
   expect(verbs(plan({ ...EMPTY, hooks }, { ...STANDING, vxlan, hooks }, false))).toEqual(['raise-vxlan']);
 });
 
+test('clear text is kept in first, and what open decrypts finds deliver in place; the reverse when they go', () => {
+  const programs: ProgramName[] = [
+    'deliver',
+    'open',
+    'seal',
+    'fence',
+    'guard',
+    'encap',
+    'admit',
+    'steer',
+    'gate',
+  ];
+  const hooks = shuffled(programs, seeded(5)).map((program, at) => hook(program, 2 + (at % 3)));
+  const order = (steps: readonly Step[]) =>
+    steps.flatMap((step) => ('hook' in step ? step.hook.program : []));
+  const attached = order(plan({ ...EMPTY, hooks }, STANDING, true));
+  expect(attached).toEqual(['seal', 'fence', 'encap', 'admit', 'guard', 'gate', 'steer', 'deliver', 'open']);
+  const detached = order(plan(EMPTY, { ...STANDING, hooks }, true));
+  expect(detached).toEqual([...attached].reverse());
+});
+
 test("a hook behind somebody else's program is attached anew", () => {
   const wanted = { ...EMPTY, hooks: [hook('seal', 2)] };
   expect(verbs(plan(wanted, { ...STANDING, hooks: [hook('seal', 2)] }, true))).toEqual([]);
