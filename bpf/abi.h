@@ -193,6 +193,98 @@ struct open_meta {
 };
 
 /*
+ * Policy (bpf/policy.h). Every entry carries the generation it is of: a new set of tables is written beside the one
+ * in force and switched to by one number, so a packet sees the old or the new, never a mixture.
+ */
+#define IDENTITY_ANY 0u         /* in a rule: whoever it is */
+#define IDENTITY_HOST 1u        /* this node itself: never refused */
+#define IDENTITY_WORLD 2u       /* an address that no policy names */
+
+/* policy_state: one entry, index 0. */
+struct policy_state {
+	__u32 generation;        /* 0: no policies, nothing is looked at */
+	__u32 reserved;
+};
+
+/* identities: longest prefix of (generation, VNI, address) -> whom policies see there. */
+struct identity_key {
+	__u32 prefixlen;         /* 64 + 96 for IPv4 + the prefix's bits */
+	__u32 generation;
+	__u32 vni;
+	__u8 addr[16];
+};
+
+/* policy_pods: device of a local pod -> its rulesets. A pod without an entry is not isolated. */
+struct policy_pod_key {
+	__u32 generation;
+	__u32 ifindex;
+};
+struct policy_pod {
+	__u32 ruleset[2];        /* by enum direction of the pod's traffic; 0: not isolated */
+};
+
+/* rules: longest prefix of (generation, ruleset, identity, protocol, port). An entry allows. */
+struct rule_key {
+	__u32 prefixlen;         /* 96: all; 112: the protocol; 112 + n: also n bits of the port */
+	__u32 generation;
+	__u32 ruleset;
+	__u32 identity;
+	__u8 protocol;
+	__u8 reserved;
+	__be16 port;             /* destination of the connection's first packet */
+};
+
+/* connections: what a local pod began, or took in, and may be answered. */
+struct connection_key {
+	__u32 ifindex;           /* of the pod's device */
+	__u8 protocol;
+	__u8 direction;          /* of its first packet, as the pod sees it */
+	__u16 reserved;
+	__be16 local_port;       /* the pod's; ICMP echo: the identifier in both */
+	__be16 remote_port;
+	__u8 local[16];
+	__u8 remote[16];
+};
+struct connection {
+	__u64 last_ns;           /* CLOCK_MONOTONIC, in steps of CONNECTION_STEP_NS */
+	__u32 generation;        /* under which it was last allowed */
+	__u32 flags;             /* CONNECTION_F_* */
+};
+#define CONNECTION_F_CLOSING 1u /* a FIN or RST was seen */
+
+/* fragments: first fragments that were allowed; the later ones name no port. */
+struct fragment_key {
+	__u32 ifindex;
+	__u32 id;
+	__u8 protocol;
+	__u8 direction;
+	__u16 reserved;
+	__u8 local[16];
+	__u8 remote[16];
+};
+
+/* policy_work: a packet as its pod sees it, while policy.h judges it. */
+struct policy_packet {
+	struct connection_key key; /* direction: of this packet */
+	struct fragment_key fragment;
+	__u32 vni;
+	__u32 generation;
+	__u32 ruleset[2];
+	__u64 now_ns;
+	__u8 opening;            /* may begin a connection but is no answer: SYN, echo request */
+	__u8 answer;             /* cannot begin one: echo reply */
+	__u8 closing;            /* FIN or RST */
+	__u8 embedded;           /* ICMP error: `key` is of the packet it speaks of */
+	__u32 reserved;
+};
+
+/* policy_drops: per CPU, (generation, ruleset) -> packets refused. */
+struct policy_drop_key {
+	__u32 generation;
+	__u32 ruleset;
+};
+
+/*
  * Liveness probe: an inner Ethernet frame of this type. It is answered by the data plane of the peer (deliver
  * sends it back with `reply` set) and reported to the agent through the ring buffer, so it judges what traffic
  * really meets. Pods cannot send it: steer takes only IP from them. docs/wire-format.md §6.

@@ -5,6 +5,7 @@
  * the host nothing but neighbour discovery.
  */
 #include "local.h"
+#include "policy.h"
 #include "translated.h"
 
 static __always_inline int gate_frame(struct __sk_buff *skb)
@@ -28,16 +29,14 @@ static __always_inline int gate_frame(struct __sk_buff *skb)
 		return err;
 	if (for_host)
 		note_translated(skb, &ip);
-	if (opened)
-		return PASS;
-	if (is_remote(find_owner(pod->vni, ip.src)))
-		return -DROP_NAKED_INNER;
-	if (pod->vni == cfg->host_vni)
-		return PASS;
 	err = find_layer4(skb, &ip, &l4);
 	if (err)
 		return err;
-	return is_neighbour_discovery(skb, &l4) ? PASS : -DROP_TENANT;
+	if (!opened && is_remote(find_owner(pod->vni, ip.src)))
+		return -DROP_NAKED_INNER;
+	if (!opened && pod->vni != cfg->host_vni)
+		return is_neighbour_discovery(skb, &l4) ? PASS : -DROP_TENANT;
+	return check_policy(skb, &ip, &l4, pod->vni, DIR_INGRESS);
 }
 
 SEC("tc") int gate(struct __sk_buff *skb)

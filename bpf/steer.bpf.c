@@ -5,6 +5,7 @@
  * to the host stack as the primary CNI made it.
  */
 #include "local.h"
+#include "policy.h"
 #include "translated.h"
 #include "tunnel.h"
 
@@ -83,14 +84,17 @@ static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 		return -DROP_ROUTER;
 	to = find_owner(vni, ip.dst);
 	own = is_own_source(skb, vni, &ip);
+	if (!own && (is_remote(to) || find_owner(vni, ip.src)))
+		return -DROP_SPOOFED_SOURCE;
+	err = check_policy(skb, &ip, &l4, vni, DIR_EGRESS);
+	if (err)
+		return err;
 	if (vni != cfg->host_vni) {
 		err = steer_tenant(skb, cfg, vni, own, &ip, &l4, to);
 		if (err != OURS)
 			return err;
 	}
-	if (!own)
-		return is_remote(to) || find_owner(vni, ip.src) ? -DROP_SPOOFED_SOURCE : PASS;
-	if (!to || !is_remote(to))
+	if (!own || !to || !is_remote(to))
 		return PASS;
 	if (to->peer == PEER_NONE)
 		return -DROP_NO_PEER;

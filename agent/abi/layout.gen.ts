@@ -19,6 +19,27 @@ export const LAYOUT = {
       reserved: { offset: 44, size: 4 },
     },
   },
+  connection: {
+    size: 16,
+    fields: {
+      last_ns: { offset: 0, size: 8 },
+      generation: { offset: 8, size: 4 },
+      flags: { offset: 12, size: 4 },
+    },
+  },
+  connection_key: {
+    size: 44,
+    fields: {
+      ifindex: { offset: 0, size: 4 },
+      protocol: { offset: 4, size: 1 },
+      direction: { offset: 5, size: 1 },
+      reserved: { offset: 6, size: 2 },
+      local_port: { offset: 8, size: 2 },
+      remote_port: { offset: 10, size: 2 },
+      local: { offset: 12, size: 16, count: 16 },
+      remote: { offset: 28, size: 16, count: 16 },
+    },
+  },
   counter: {
     size: 16,
     fields: {
@@ -80,6 +101,27 @@ export const LAYOUT = {
       flags: { offset: 71, size: 1 },
     },
   },
+  fragment_key: {
+    size: 44,
+    fields: {
+      ifindex: { offset: 0, size: 4 },
+      id: { offset: 4, size: 4 },
+      protocol: { offset: 8, size: 1 },
+      direction: { offset: 9, size: 1 },
+      reserved: { offset: 10, size: 2 },
+      local: { offset: 12, size: 16, count: 16 },
+      remote: { offset: 28, size: 16, count: 16 },
+    },
+  },
+  identity_key: {
+    size: 28,
+    fields: {
+      prefixlen: { offset: 0, size: 4 },
+      generation: { offset: 4, size: 4 },
+      vni: { offset: 8, size: 4 },
+      addr: { offset: 12, size: 16, count: 16 },
+    },
+  },
   meter: {
     size: 16,
     fields: {
@@ -138,6 +180,49 @@ export const LAYOUT = {
       reserved: { offset: 20, size: 4 },
     },
   },
+  policy_drop_key: {
+    size: 8,
+    fields: {
+      generation: { offset: 0, size: 4 },
+      ruleset: { offset: 4, size: 4 },
+    },
+  },
+  policy_packet: {
+    size: 120,
+    fields: {
+      key: { offset: 0, size: 44 },
+      fragment: { offset: 44, size: 44 },
+      vni: { offset: 88, size: 4 },
+      generation: { offset: 92, size: 4 },
+      ruleset: { offset: 96, size: 8, count: 2 },
+      now_ns: { offset: 104, size: 8 },
+      opening: { offset: 112, size: 1 },
+      answer: { offset: 113, size: 1 },
+      closing: { offset: 114, size: 1 },
+      embedded: { offset: 115, size: 1 },
+      reserved: { offset: 116, size: 4 },
+    },
+  },
+  policy_pod: {
+    size: 8,
+    fields: {
+      ruleset: { offset: 0, size: 8, count: 2 },
+    },
+  },
+  policy_pod_key: {
+    size: 8,
+    fields: {
+      generation: { offset: 0, size: 4 },
+      ifindex: { offset: 4, size: 4 },
+    },
+  },
+  policy_state: {
+    size: 8,
+    fields: {
+      generation: { offset: 0, size: 4 },
+      reserved: { offset: 4, size: 4 },
+    },
+  },
   probe: {
     size: 36,
     fields: {
@@ -149,6 +234,18 @@ export const LAYOUT = {
       peer: { offset: 16, size: 4 },
       id: { offset: 20, size: 8 },
       sent_ns: { offset: 28, size: 8 },
+    },
+  },
+  rule_key: {
+    size: 20,
+    fields: {
+      prefixlen: { offset: 0, size: 4 },
+      generation: { offset: 4, size: 4 },
+      ruleset: { offset: 8, size: 4 },
+      identity: { offset: 12, size: 4 },
+      protocol: { offset: 16, size: 1 },
+      reserved: { offset: 17, size: 1 },
+      port: { offset: 18, size: 2 },
     },
   },
   rx_key: {
@@ -214,15 +311,23 @@ export const LAYOUT = {
 /** type: enum bpf_map_type. Sizes in bytes. */
 export const MAPS = {
   config: { type: 2, keySize: 4, valueSize: 48, maxEntries: 1 },
+  connections: { type: 9, keySize: 44, valueSize: 16, maxEntries: 131072 },
   drops: { type: 5, keySize: 8, valueSize: 16, maxEntries: 65536 },
   endpoints: { type: 1, keySize: 20, valueSize: 8, maxEntries: 16384 },
   events: { type: 27, keySize: 0, valueSize: 0, maxEntries: 262144 },
   flow_seen: { type: 6, keySize: 4, valueSize: 8, maxEntries: 1024 },
+  fragments: { type: 9, keySize: 44, valueSize: 8, maxEntries: 4096 },
+  identities: { type: 11, keySize: 28, valueSize: 4, maxEntries: 262144 },
   meters: { type: 6, keySize: 4, valueSize: 16, maxEntries: 64 },
   overlay: { type: 11, keySize: 24, valueSize: 8, maxEntries: 262144 },
   peer_stats: { type: 5, keySize: 4, valueSize: 32, maxEntries: 16384 },
   peers: { type: 1, keySize: 4, valueSize: 56, maxEntries: 16384 },
   pods: { type: 1, keySize: 4, valueSize: 24, maxEntries: 4096 },
+  policy_drops: { type: 10, keySize: 8, valueSize: 16, maxEntries: 4096 },
+  policy_pods: { type: 1, keySize: 8, valueSize: 8, maxEntries: 8192 },
+  policy_state: { type: 2, keySize: 4, valueSize: 8, maxEntries: 1 },
+  policy_work: { type: 6, keySize: 4, valueSize: 120, maxEntries: 1 },
+  rules: { type: 11, keySize: 20, valueSize: 4, maxEntries: 524288 },
   rx_sa: { type: 1, keySize: 20, valueSize: 1104, maxEntries: 131072 },
   translated: { type: 9, keySize: 40, valueSize: 4, maxEntries: 16384 },
   tx_sa: { type: 1, keySize: 8, valueSize: 64, maxEntries: 65536 },
@@ -241,6 +346,10 @@ export const CONSTANTS = {
   OVERLAY_F_NODE: 1,
   CONFIG_F_SHARED_PORT: 1,
   CONFIG_F_FLOWS: 2,
+  IDENTITY_ANY: 0,
+  IDENTITY_HOST: 1,
+  IDENTITY_WORLD: 2,
+  CONNECTION_F_CLOSING: 1,
   PROBE_ETHERTYPE: 34997,
   FLOW_F_IP: 1,
   FLOW_F_OUTER: 2,

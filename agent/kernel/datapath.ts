@@ -21,13 +21,24 @@ import { attempt, isErrno, kernelError } from './fault';
 import { Hooks, type XdpChoice } from './hooks';
 import type { Fd, Native } from './native';
 import { Pins } from './pins';
+import { PolicyMaps } from './policy';
 import { type LoadedPrograms, loadPrograms } from './programs';
 import { createSaTables } from './sas';
 import { createOverlayTable, createPeerTable, createPodTable } from './tables';
 
 const CONFIG_KEY = Buffer.alloc(4);
 /** Always as full as they can be, or without entries: nothing to watch. */
-const UNCOUNTED: ReadonlySet<string> = new Set(['config', 'events', 'meters', 'flow_seen', 'translated']);
+const UNCOUNTED: ReadonlySet<string> = new Set([
+  'config',
+  'events',
+  'meters',
+  'flow_seen',
+  'translated',
+  'policy_state',
+  'policy_work',
+  'connections',
+  'fragments',
+]);
 /** Those that bpf/drop.h would make a 0 of. */
 const FORBIDDEN_STAMPS: readonly number[] = [0, 0xffff, 0x0ff0];
 
@@ -51,6 +62,7 @@ interface Opened {
   readonly peers: Table<PeerEntry>;
   readonly pods: Table<PodEntry>;
   readonly sas: SaTables;
+  readonly policies: PolicyMaps;
   readonly ring: { close(): void };
 }
 
@@ -85,6 +97,7 @@ class PinnedDatapath implements Datapath {
         peers: createPeerTable(native, map('peers'), map('vteps'), map('peer_stats')),
         pods: createPodTable(native, map('pods'), map('endpoints')),
         sas: createSaTables(native, map('tx_sa'), map('rx_sa')),
+        policies: new PolicyMaps(native, map),
         ring: attempt('open ring buffer of events', () =>
           native.openRingBuffer(map('events'), (record) => this.receive(record)),
         ),
@@ -105,6 +118,10 @@ class PinnedDatapath implements Datapath {
 
   get pods(): Table<PodEntry> {
     return this.use().pods;
+  }
+
+  get policies(): PolicyMaps {
+    return this.use().policies;
   }
 
   get sas(): SaTables {

@@ -2,6 +2,7 @@
 // hold on it. Packets are simulated by FakeFabric (fabric.ts), which works on FakePins, as the kernel would.
 import { createHash } from 'node:crypto';
 import type { PeerNumber, Spi, Vni } from '../../agent/core/ids';
+import type { PolicyTables } from '../../agent/core/policytables';
 import type {
   DatapathSettings,
   HookEntry,
@@ -18,10 +19,12 @@ import type {
   DropCount,
   FlowReport,
   HookMode,
+  InstalledPolicies,
   InstalledRxSa,
   InstalledTxSa,
   IpAddress,
   PeerTraffic,
+  PolicyDrop,
   ProbeReply,
   SaTables,
   Table,
@@ -171,11 +174,37 @@ class FakeSas implements SaTables {
 
 const modes: Partial<Record<HookEntry['program'], HookMode>> = { open: 'xdp-native' };
 
+export class FakePolicies implements InstalledPolicies {
+  installed: PolicyTables | undefined;
+  private at = 0;
+
+  generation(): number {
+    return this.installed === undefined ? 0 : this.at;
+  }
+
+  install(tables: PolicyTables): number {
+    this.installed = tables;
+    this.at++;
+    return this.at;
+  }
+
+  clear(): void {
+    this.installed = undefined;
+  }
+
+  refused: PolicyDrop[] = [];
+
+  drops(): PolicyDrop[] {
+    return this.refused;
+  }
+}
+
 export class FakeDatapath implements Datapath {
   readonly overlay: Table<OverlayEntry>;
   readonly peers: Table<PeerEntry>;
   readonly pods: Table<PodEntry>;
   readonly sas: SaTables;
+  readonly policies = new FakePolicies();
   private readonly flowListeners: ((flow: FlowReport) => void)[] = [];
   /** Somebody watches. */
   sampling = false;

@@ -5,6 +5,10 @@ import { FakeKernel, type MapShape } from '../../fakes/native';
 export const SHAPES: Readonly<Record<string, MapShape>> = {
   config: { keySize: 4, valueSize: 48, maxEntries: 1 },
   overlay: { keySize: 24, valueSize: 8 },
+  identities: { keySize: 28, valueSize: 4 },
+  policy_pods: { keySize: 8, valueSize: 8 },
+  rules: { keySize: 20, valueSize: 4 },
+  policy_drops: { keySize: 8, valueSize: 16 },
   peers: { keySize: 4, valueSize: 56 },
   vteps: { keySize: 16, valueSize: 4 },
   tx_sa: { keySize: 8, valueSize: 64 },

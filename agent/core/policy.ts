@@ -1,0 +1,153 @@
+// NetworkPolicy (networking.k8s.io/v1) as plain values, and its meaning: which pods a policy selects, which peers a
+// rule names. Pure. From texts to these values is sources/manifests.ts; from them to the data plane is policytables.ts.
+import { hostPrefix, prefixContains } from './bytes';
+import type { IpAddress, Prefix, Vni } from './ids';
+
+export type PolicyProtocol = 'TCP' | 'UDP' | 'SCTP';
+export type PolicyDirection = 'ingress' | 'egress';
+export type Labels = Readonly<Record<string, string>>;
+
+export interface LabelRequirement {
+  readonly key: string;
+  readonly operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
+  readonly values: readonly string[];
+}
+
+/** All requirements must hold; none: everything. */
+export interface LabelSelector {
+  readonly labels: Labels;
+  readonly expressions: readonly LabelRequirement[];
+}
+
+export interface IpBlock {
+  readonly cidr: Prefix;
+  readonly except: readonly Prefix[];
+}
+
+/** Pods by selectors (an absent one of pods means all, an absent one of namespaces the policy's own), or addresses. */
+export type PolicyPeer =
+  | { readonly podSelector?: LabelSelector; readonly namespaceSelector?: LabelSelector }
+  | { readonly ipBlock: IpBlock };
+
+/** A name is the pod's that receives; `endPort` makes a number the first of a range. */
+export interface PolicyPort {
+  readonly protocol: PolicyProtocol;
+  readonly port?: number | string;
+  readonly endPort?: number;
+}
+
+/** No ports: all, of every protocol. No peers: everybody. */
+export interface PolicyRule {
+  readonly ports: readonly PolicyPort[];
+  readonly peers: readonly PolicyPeer[];
+}
+
+export interface NetworkPolicy {
+  readonly namespace: string;
+  readonly name: string;
+  readonly podSelector: LabelSelector;
+  /** Undefined: the policy does not speak of this direction (policyTypes). Empty: nothing is allowed. */
+  readonly ingress?: readonly PolicyRule[];
+  readonly egress?: readonly PolicyRule[];
+}
+
+export interface NamedPort {
+  readonly name: string;
+  readonly protocol: PolicyProtocol;
+  readonly port: number;
+}
+
+export interface PolicyPod {
+  readonly vni: Vni;
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels: Labels;
+  readonly addresses: readonly IpAddress[];
+  readonly ports: readonly NamedPort[];
+}
+
+export interface PolicyNamespace {
+  readonly name: string;
+  readonly labels: Labels;
+}
+
+export interface PolicyWorld {
+  readonly policies: readonly NetworkPolicy[];
+  readonly namespaces: readonly PolicyNamespace[];
+  /** Of all nodes, as far as they are known. */
+  readonly pods: readonly PolicyPod[];
+}
+
+export function selects(selector: LabelSelector, labels: Labels): boolean {
+  const same = Object.entries(selector.labels).every(([key, value]) => own(labels, key) === value);
+  return same && selector.expressions.every((requirement) => meets(requirement, labels));
+}
+
+function meets({ key, operator, values }: LabelRequirement, labels: Labels): boolean {
+  const value = own(labels, key);
+  switch (operator) {
+    case 'In':
+      return value !== undefined && values.includes(value);
+    case 'NotIn':
+      return value === undefined || !values.includes(value);
+    case 'Exists':
+      return value !== undefined;
+    case 'DoesNotExist':
+      return value === undefined;
+  }
+}
+
+const own = (labels: Labels, key: string): string | undefined =>
+  Object.hasOwn(labels, key) ? labels[key] : undefined;
+
+/** Every namespace has this label, whatever its manifest says (Kubernetes 1.22). */
+export function namespaceLabels(namespaces: readonly PolicyNamespace[], name: string): Labels {
+  const found = namespaces.find((namespace) => namespace.name === name);
+  return { ...found?.labels, 'kubernetes.io/metadata.name': name };
+}
+
+export const rulesOf = (
+  policy: NetworkPolicy,
+  direction: PolicyDirection,
+): readonly PolicyRule[] | undefined => policy[direction];
+
+/** Policies that isolate the pod in that direction; none: everything is allowed. */
+export function isolating(
+  policies: readonly NetworkPolicy[],
+  pod: Pick<PolicyPod, 'namespace' | 'labels'>,
+  direction: PolicyDirection,
+): NetworkPolicy[] {
+  return policies.filter(
+    (policy) =>
+      policy.namespace === pod.namespace &&
+      rulesOf(policy, direction) !== undefined &&
+      selects(policy.podSelector, pod.labels),
+  );
+}
+
+/** @param namespace of the policy */
+export function namesPod(
+  peer: PolicyPeer,
+  namespace: string,
+  pod: Pick<PolicyPod, 'namespace' | 'labels'>,
+  labelsOf: (namespace: string) => Labels,
+): boolean {
+  if ('ipBlock' in peer) return false;
+  const { podSelector, namespaceSelector } = peer;
+  if (podSelector !== undefined && !selects(podSelector, pod.labels)) return false;
+  if (namespaceSelector === undefined) return pod.namespace === namespace;
+  return selects(namespaceSelector, labelsOf(pod.namespace));
+}
+
+export function namesAddress(peer: PolicyPeer, address: Prefix): boolean {
+  if (!('ipBlock' in peer)) return false;
+  const { cidr, except } = peer.ipBlock;
+  return prefixContains(cidr, address) && !except.some((excluded) => prefixContains(excluded, address));
+}
+
+export const podName = ({ namespace, name }: Pick<PolicyPod, 'namespace' | 'name'>): string =>
+  `${namespace}/${name}`;
+
+export const policyName = podName as (policy: Pick<NetworkPolicy, 'namespace' | 'name'>) => string;
+
+export const addressesOf = (pod: PolicyPod): Prefix[] => pod.addresses.map(hostPrefix);
