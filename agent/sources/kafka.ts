@@ -8,7 +8,7 @@ import { KafkaClient } from './kafka/client';
 import { type Credentials, credentialStamp, readCredentials } from './kafka/credentials';
 import { Delivery } from './kafka/delivery';
 import { Session, Shelf } from './kafka/session';
-import { ensureTopics, typeOf } from './kafka/topics';
+import { ensureTopics, isMoving, typeOf } from './kafka/topics';
 
 export interface KafkaBusParts {
   readonly settings: Config['kafka'];
@@ -25,6 +25,8 @@ export interface KafkaBusParts {
 const DEFAULT_REFRESH_MS = 30_000;
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 10_000;
+const BEGIN_AGAIN_MS = 100;
+const MAX_BEGINNINGS = 30;
 const NEVER: BusStatus = { connected: false, inSync: false, lastSeenMs: 0, error: 'not started' };
 
 export class KafkaBus implements TopologyBus {
@@ -171,7 +173,15 @@ export class KafkaBus implements TopologyBus {
       log,
       replicationFactor: settings.replicationFactor,
     });
-    await session.begin();
+    for (let tries = 1; ; tries++) {
+      try {
+        return await session.begin();
+      } catch (error) {
+        // A topic just made, a broker just started: brokers hear of leaders in their own time.
+        if (tries === MAX_BEGINNINGS || !isMoving(error)) throw error;
+        await new Promise<void>((resolve) => clock.after(BEGIN_AGAIN_MS, resolve));
+      }
+    }
   }
 
   #answered(session: Session): void {

@@ -155,9 +155,16 @@ export class Stranger {
       }),
     );
     await this.admin.createTopics({
-      waitForLeaders: true,
       topics: [{ topic, numPartitions: partitions, configEntries }],
+      waitForLeaders: false,
     });
+    // Brokers tell each other of it in their own time.
+    const known = (): Promise<boolean> =>
+      this.admin.fetchTopicMetadata({ topics: [topic] }).then(
+        ({ topics }) => topics[0]?.partitions.every(({ leader }) => leader >= 0) === true,
+        () => false,
+      );
+    while (!(await known())) await new Promise((resolve) => setTimeout(resolve, 20));
   }
 
   async close(): Promise<void> {

@@ -63,7 +63,10 @@ export class Session {
   async #look(): Promise<PartitionPlace[]> {
     const places = await this.parts.client.partitions([...this.parts.topics.keys()]);
     const orphan = places.find(({ leader }) => leader < 0);
-    if (orphan !== undefined) throw new Error(`partition ${orphan.topic}/${orphan.partition} has no leader`);
+    if (orphan !== undefined) {
+      const message = `partition ${orphan.topic}/${orphan.partition} has no leader`;
+      throw Object.assign(new Error(message), { type: 'LEADER_NOT_AVAILABLE' });
+    }
     return places;
   }
 

@@ -72,7 +72,7 @@ async function create(topic: string, { admin, log, replicationFactor }: TopicsPa
   const configEntries = REQUIREMENTS.map(({ name, value }) => ({ name, value }));
   try {
     await admin.createTopics({
-      waitForLeaders: true,
+      waitForLeaders: false, // appearance() does, and bears brokers that do not know of it yet
       topics: [{ topic, numPartitions: 1, replicationFactor: replicationFactor || -1, configEntries }],
     });
     log.info({ topic }, 'Kafka topic created');
@@ -89,8 +89,14 @@ async function create(topic: string, { admin, log, replicationFactor }: TopicsPa
 
 /** Brokers tell each other of a new topic in their own time. */
 async function appearance(topic: string, { admin, clock }: TopicsParts): Promise<void> {
-  for (let looks = 0; looks < MAX_LOOKS && !(await exists(topic, admin)); looks++)
+  for (let looks = 0; looks < MAX_LOOKS; looks++) {
+    const there = await exists(topic, admin).catch((error: unknown) => {
+      if (typeOf(error) === 'LEADER_NOT_AVAILABLE') return false;
+      throw error;
+    });
+    if (there) return;
     await new Promise<void>((resolve) => clock.after(LOOK_MS, resolve));
+  }
 }
 
 async function check(topic: string, { admin, log }: TopicsParts): Promise<void> {
@@ -162,6 +168,10 @@ export function typeOf(error: unknown): string {
     return typeOf(error.errors[0]);
   return 'cause' in error ? typeOf(error.cause) : '';
 }
+
+/** The partition is there, but not where the broker thought, or not yet. */
+export const isMoving = (error: unknown): boolean =>
+  ['NOT_LEADER_FOR_PARTITION', 'LEADER_NOT_AVAILABLE', 'UNKNOWN_TOPIC_OR_PARTITION'].includes(typeOf(error));
 
 const isRefusal = (error: unknown): boolean => typeOf(error).endsWith('AUTHORIZATION_FAILED');
 
