@@ -1,6 +1,5 @@
 // The SA maps. A counter that starts again under a key breaks the cipher, so nothing here overwrites an SA with its
 // own key. Key bytes that were read are wiped at once; V8 may keep copies that nobody can reach.
-import { createHash } from 'node:crypto';
 import {
   decodeRxSa,
   decodeTxSa,
@@ -11,6 +10,7 @@ import {
   saKeyMaterial,
 } from '../abi/codec';
 import type { IpAddress, PeerNumber, Spi, Vni } from '../core/ids';
+import { saFingerprint } from '../core/keyschedule';
 import type { RxSa, SaKeys, TxSa } from '../core/state';
 import type { InstalledRxSa, InstalledTxSa, SaTables } from '../ports';
 import { attempt } from './fault';
@@ -18,16 +18,6 @@ import type { Fd, Native } from './native';
 
 export function createSaTables(native: Native, txMap: Fd, rxMap: Fd): SaTables {
   return new MapSaTables(native, txMap, rxMap);
-}
-
-/** First 8 bytes of SHA-256("vxseal/1 fingerprint" | key | salt), hex. */
-export function fingerprint(key: Uint8Array, salt: Uint8Array): string {
-  return createHash('sha256')
-    .update('vxseal/1 fingerprint')
-    .update(key)
-    .update(salt)
-    .digest('hex')
-    .slice(0, 16);
 }
 
 class MapSaTables implements SaTables {
@@ -86,7 +76,7 @@ class MapSaTables implements SaTables {
   private holdsKey(struct: 'tx_sa' | 'rx_sa', op: string, map: Fd, key: Buffer, sa: SaKeys): boolean {
     const value = attempt(op, () => this.native.mapLookup(map, key));
     if (value === undefined) return false;
-    return this.wiping([value], () => fingerprintOf(struct, value) === fingerprint(sa.key, sa.salt));
+    return this.wiping([value], () => fingerprintOf(struct, value) === saFingerprint(sa.key, sa.salt));
   }
 
   private wiping<T>(secrets: readonly Uint8Array[], use: () => T): T {
@@ -101,7 +91,7 @@ class MapSaTables implements SaTables {
 /** Reads key and salt in place: no second copy to wipe. */
 function fingerprintOf(struct: 'tx_sa' | 'rx_sa', value: Buffer): string {
   const { key, salt } = saKeyMaterial(struct, value);
-  return fingerprint(key, salt);
+  return saFingerprint(key, salt);
 }
 
 const spiText = (spi: Spi): string => `0x${spi.toString(16).padStart(8, '0')}`;
