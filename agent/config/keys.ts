@@ -238,9 +238,10 @@ export const KEYS: KeyTable = {
     description: 'Packets that one key may seal; at the limit it stops.',
   },
   'keys.leaseMs': {
-    type: values.duration(10 * SECOND_MS, 30 * 24 * HOUR_MS),
+    // What peers believe at most, core/verify.ts MAX_LEASE_MS.
+    type: values.duration(10 * SECOND_MS, 24 * HOUR_MS),
     fallback: () => 12 * HOUR_MS,
-    description: 'How long a record of ours stands without renewal; renewed when a third is left.',
+    description: 'How long a record of ours stands without renewal; renewed when half of it is over.',
   },
   'keys.hardLimitMs': {
     type: values.duration(10 * SECOND_MS, 30 * 24 * HOUR_MS),

@@ -31,6 +31,7 @@ const REMEDIES: Readonly<Record<RejectReason, string | undefined>> = {
   'outside-grant':
     'correct overlay.prefixes and underlay.vteps there, or issue a certificate that grants them: vxseal ca issue',
   'bad-lease': clocks,
+  'bad-generation': clocks,
   'no-key': writer,
   'unknown-suite': 'give both nodes the same keys.pskFile, or none',
 };

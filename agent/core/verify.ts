@@ -23,6 +23,7 @@ export const REJECT_REASONS = [
   'node-mismatch', // payload names another node than the certificate
   'outside-grant', // a VTEP, VNI or prefix the certificate does not grant
   'bad-lease',
+  'bad-generation', // further ahead than any honest clock: nothing of the node could ever come after it
   'no-key', // no usable X25519 key
   'unknown-suite', // no suite in common
 ] as const;
@@ -32,6 +33,15 @@ export type RejectReason = (typeof REJECT_REASONS)[number];
 export const MAX_LEASE_MS = 24 * 3600_000;
 /** How far a peer's clock may run ahead of ours. */
 export const MAX_SKEW_MS = 300_000;
+/** How far a generation may be ahead: a node whose clock was wrong for a while must find back. */
+export const MAX_GENERATION_AHEAD_MS = 365 * 24 * 3600_000;
+/** Of generations and sequences alike: one more is still exact, whatever the clock says. */
+const MAX_ORDER_NUMBER = 2 ** 52;
+
+/** @param nowMs wall clock @returns the last generation that is believed */
+export function latestGeneration(nowMs: number): number {
+  return Math.min(MAX_ORDER_NUMBER, Math.floor(nowMs) + MAX_GENERATION_AHEAD_MS);
+}
 
 /**
  * Checks the claims of a record signed by `grant.node`.
@@ -46,6 +56,9 @@ export function checkClaims(
 ): Result<UnverifiedAnnouncement, RejectReason> {
   if (record.node !== grant.node) {
     return refuse('node-mismatch', `certificate of ${grant.node}, record of ${record.node}`);
+  }
+  if (record.generation > latestGeneration(nowMs) || record.sequence > MAX_ORDER_NUMBER) {
+    return refuse('bad-generation', `generation ${record.generation}, sequence ${record.sequence}`);
   }
   // An end far ahead would keep a replay alive and, for a withdrawal, the roster's memory of it.
   if (record.notAfterMs > nowMs + MAX_LEASE_MS + MAX_SKEW_MS) {

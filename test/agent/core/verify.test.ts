@@ -2,7 +2,7 @@ import { createPublicKey, diffieHellman, generateKeyPairSync } from 'node:crypto
 import { type NodeAnnouncement, type NodeWithdrawal, SUITE } from '../../../agent/core/announcement';
 import { claimOutsideGrant, type Grant } from '../../../agent/core/grant';
 import type { IpAddress, NodeName, Prefix, Vni } from '../../../agent/core/ids';
-import { checkClaims, MAX_LEASE_MS, MAX_SKEW_MS } from '../../../agent/core/verify';
+import { checkClaims, MAX_GENERATION_AHEAD_MS, MAX_LEASE_MS, MAX_SKEW_MS } from '../../../agent/core/verify';
 
 const HOST = 1 as Vni;
 const NOW_MS = Date.UTC(2026, 0, 1);
@@ -69,6 +69,22 @@ describe('lease', () => {
       reason: 'node-mismatch',
     });
   });
+});
+
+test.each<[number, number, number, number, string]>([
+  // clock, generation, sequence
+  [1, NOW_MS, NOW_MS + MAX_GENERATION_AHEAD_MS, 1, 'accepted'],
+  [2, NOW_MS, NOW_MS + MAX_GENERATION_AHEAD_MS + 1, 1, 'bad-generation'],
+  [3, NOW_MS, Number.MAX_SAFE_INTEGER, 1, 'bad-generation'],
+  [4, NOW_MS, 0, 2 ** 52, 'accepted'],
+  [5, NOW_MS, 0, 2 ** 52 + 1, 'bad-generation'],
+  [6, 2 ** 52, 2 ** 52, 1, 'accepted'],
+  [7, 2 ** 52, 2 ** 52 + 1, 1, 'bad-generation'],
+])('%i: at %i, generation %i and sequence %i: %s', (_, nowMs, generation, sequence, expected) => {
+  for (const each of [{ ...record, notBeforeMs: nowMs, notAfterMs: nowMs + 1 }, withdrawal]) {
+    const result = checkClaims({ ...each, generation, sequence }, grant, nowMs, HOST);
+    expect(result.ok ? 'accepted' : result.reason).toBe(expected);
+  }
 });
 
 test.each<[string, string[], string[], string | undefined]>([

@@ -17,9 +17,10 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-describe('generation', () => {
-  const NOW_MS = 1_700_000_000_000;
+const NOW_MS = 1_700_000_000_000;
+const YEAR_MS = 365 * 24 * 3600_000;
 
+describe('generation', () => {
   test.each([
     ['1 the first is the time', undefined, NOW_MS, 0, NOW_MS],
     ['2 the clock has gone on', NOW_MS - 5, NOW_MS, 0, NOW_MS],
@@ -33,6 +34,29 @@ describe('generation', () => {
     expect(await new GenerationFile(path).next(nowMs, above)).toBe(expected);
     expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({ v: 1, generation: expected });
   });
+});
+
+test.each([
+  ['8 a year ahead', YEAR_MS - 1, 0, YEAR_MS],
+  ['9 one more', YEAR_MS, 0, undefined],
+  ['10 a year ahead was seen', undefined, YEAR_MS - 1, YEAR_MS],
+  ['11 one more', undefined, YEAR_MS, undefined],
+  ['12 the end of exact numbers', Number.MAX_SAFE_INTEGER - NOW_MS, 0, undefined],
+])('generation: %s', async (_, lastAhead, aboveAhead, expectedAhead) => {
+  const before = JSON.stringify({ v: 1, generation: NOW_MS + (lastAhead ?? 0) });
+  if (lastAhead !== undefined) await writeFile(path, before);
+  const next = new GenerationFile(path).next(NOW_MS, NOW_MS + aboveAhead);
+  if (expectedAhead !== undefined) {
+    expect(await next).toBe(NOW_MS + expectedAhead);
+    return;
+  }
+  await expect(next).rejects.toMatchObject({
+    code: 'state',
+    remedy: expect.stringContaining('set the clock'),
+  });
+  // Not used, so not given out either.
+  if (lastAhead === undefined) expect(await readdir(folder)).toEqual([]);
+  else expect(await readFile(path, 'utf8')).toBe(before);
 });
 
 describe('orders seen', () => {
