@@ -40,8 +40,11 @@ import { TopologyCache } from './sources/topology-cache';
 const IDLE_SHARE = 1 / 8;
 const LEAST_IDLE_MS = 5000;
 const MOST_IDLE_MS = 60_000;
-/** Both agents restarted: after this long without a proof newer keys are used. */
-const STALEMATE_MS = 20_000;
+/**
+ * Both agents restarted: after this long without a proof newer keys are used unproven. Long against the delay of a
+ * record (docs/keys.md §4, R4): a peer that has not read ours yet could not open what comes under them.
+ */
+const STALEMATE_MS = 120_000;
 
 export interface RunningAgent {
   readonly view: AgentView;

@@ -1,5 +1,5 @@
-// Publishes this node's record and keeps it standing: on change, as heartbeat before the lease is a third from its
-// end, and again when somebody has nulled, overwritten or rolled it back. Owns order, lease and repetition; what the
+// Publishes this node's record and keeps it standing: on change, as heartbeat when half of the lease is over, and
+// again when somebody has nulled, overwritten or rolled it back. Owns order, lease and repetition; what the
 // record says comes from control/, the signature from identity/.
 import {
   NODES_TOPIC,
