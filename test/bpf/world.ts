@@ -158,6 +158,15 @@ export class World {
     native.mapUpdate(this.map('rx_sa'), key, value);
   }
 
+  /** Packets authenticated under an SA. */
+  received(spi: number, source: string): bigint {
+    const key = Buffer.concat([Buffer.alloc(4), mapped(source)]);
+    key.writeUInt32BE(spi, 0);
+    const value = native.mapLookup(this.map('rx_sa'), key);
+    if (!value) throw new Error('no such SA');
+    return value.readBigUInt64LE(64);
+  }
+
   pod(ifindex: number, vni: number, ...addresses: string[]): void {
     native.mapUpdate(this.map('pods'), u32(ifindex), Buffer.concat([u32(vni, 0), Buffer.alloc(16)]));
     for (const address of addresses) {

@@ -1,0 +1,20 @@
+// Which targets there are. Packets need root and the eBPF programs, the others nothing.
+import { cniTarget, configTarget, httpTarget } from './inputs';
+import { packetTarget } from './packets';
+import { blocksTarget, chainTarget, envelopeTarget, payloadTarget, recordTarget } from './records';
+import type { Target } from './target';
+
+type Maker = () => Target | Promise<Target>;
+
+export const PURE_TARGETS: Readonly<Record<string, Maker>> = {
+  record: recordTarget,
+  envelope: () => envelopeTarget,
+  payload: () => payloadTarget,
+  chain: () => chainTarget,
+  'address-blocks': () => blocksTarget,
+  config: configTarget,
+  http: httpTarget,
+  cni: cniTarget,
+};
+
+export const ALL_TARGETS: Readonly<Record<string, Maker>> = { ...PURE_TARGETS, packets: packetTarget };
