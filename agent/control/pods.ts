@@ -39,6 +39,8 @@ export interface PodParts {
 
 export class PodStore implements PodGate {
   private readonly pods = new Map<string, AttachedPod>();
+  /** Host devices of pods that the runtime has ended, by ifindex, with their names. */
+  private readonly ended = new Map<number, string>();
 
   constructor(
     private readonly settings: PodSettings,
@@ -73,10 +75,20 @@ export class PodStore implements PodGate {
     return found;
   }
 
-  /** @param which id, or what the runtime calls it. False when there was no such pod. */
+  /** In rising order. */
+  closing(): number[] {
+    return [...this.ended.keys()].sort((a, b) => a - b);
+  }
+
+  /**
+   * A pod that the runtime ends keeps its hooks as long as its device stands, and they drop everything: what it still
+   * says on its way out must not leave by another way. One detached by hand goes back to how it was.
+   * @param which id, or what the runtime calls it. False when there was no such pod.
+   */
   async detach(which: string | CniAttachment): Promise<boolean> {
     const pod = typeof which === 'string' ? this.pods.get(which) : this.find(which);
     if (pod === undefined) return false;
+    if (typeof which !== 'string') this.ended.set(pod.entry.ifindex, pod.pod.hostDevice);
     await this.forget(pod, 'detached');
     await this.parts.reconcile();
     return true;
@@ -118,6 +130,8 @@ export class PodStore implements PodGate {
   /** Detaches pods whose host device is gone, or is another one under the same number. */
   async dropVanished(links: readonly LinkInfo[]): Promise<void> {
     const byIndex = new Map(links.map((link) => [link.ifindex, link]));
+    for (const [ifindex, name] of this.ended)
+      if (byIndex.get(ifindex)?.name !== name) this.ended.delete(ifindex);
     for (const pod of this.list()) {
       const link = byIndex.get(pod.entry.ifindex);
       if (link?.name === pod.pod.hostDevice && link.kind === 'veth') continue;
@@ -152,6 +166,7 @@ export class PodStore implements PodGate {
       if (other.pod.id !== found.pod.id && (other.entry.ifindex === found.entry.ifindex || sameAddress))
         await this.forget(other, `replaced by ${podName(found)}`);
     }
+    this.ended.delete(found.entry.ifindex);
     this.pods.set(found.pod.id, found);
     await this.save();
   }

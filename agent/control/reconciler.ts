@@ -54,7 +54,11 @@ export interface ReconcilerParts {
   readonly psk: PreSharedKey | undefined;
   readonly grantedVteps: () => readonly IpAddress[];
   readonly roster: { nodes(own: OwnClaims): RosterNode[]; inSync(): boolean };
-  readonly pods: { list(): AttachedPod[]; dropVanished(links: Observation['links']): Promise<void> };
+  readonly pods: {
+    list(): AttachedPod[];
+    closing(): number[];
+    dropVanished(links: Observation['links']): Promise<void>;
+  };
 }
 
 /** What the last pass saw and wanted; status, readiness and probes are made from it. */
@@ -221,6 +225,7 @@ export class Reconciler {
       peers,
       rotation,
       pods: pods.list().map((pod) => pod.entry),
+      closing: pods.closing(),
     });
     return {
       observed,

@@ -74,6 +74,8 @@ export interface DesiredInput {
   readonly peers: readonly Peer[];
   readonly rotation: Rotation;
   readonly pods: readonly PodEntry[];
+  /** Devices whose pod has ended but which still stand: without an entry of their own their hooks drop everything. */
+  readonly closing?: readonly number[];
 }
 
 /** Peers' numbers are 32-bit; 0 and 0xffffffff have meanings of their own (abi.h). */
@@ -209,8 +211,8 @@ function overlayEntries({ config, roster, peers, pods }: DesiredInput): OverlayE
 }
 
 /** Programs at each device. A device is one of: a pod's host side, the VXLAN device, underlay, anything else. */
-function hookEntries({ config, links, underlay, pods }: DesiredInput): HookEntry[] {
-  const podDevices = new Set(pods.map((pod) => pod.ifindex));
+function hookEntries({ config, links, underlay, pods, closing = [] }: DesiredInput): HookEntry[] {
+  const podDevices = new Set([...pods.map((pod) => pod.ifindex), ...closing]);
   const programs = ({ ifindex, name, loopback }: LinkFacts): readonly ProgramName[] => {
     if (loopback) return [];
     if (name === config.device) return ['encap', 'admit'];

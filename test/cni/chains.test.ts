@@ -63,7 +63,12 @@ const PRIMARIES: Readonly<Record<string, (node: StageNode) => Conflist>> = {
 async function start(node: StageNode, list: Conflist, more: Partial<Container> = {}): Promise<Pod> {
   const chain = new Chain(list, node.netns);
   const container = stage.container(node, more);
-  const result = await chain.add(container);
+  const result = await chain.add(container).catch(async (error: unknown) => {
+    // As runtimes do.
+    await chain.del(container);
+    await stage.remove(container);
+    throw error;
+  });
   const ip = String((result.ips as { address: string }[])[0]?.address).split('/')[0] ?? '';
   const pod = { ...container, node, chain, result, ip };
   running.add(pod);
@@ -260,6 +265,38 @@ test(
   LIMIT_MS,
 );
 
+test(
+  'a pod that ends: from DEL on nothing of it leaves, by any way',
+  async () => {
+    const list = PRIMARIES.bridge as (node: StageNode) => Conflist;
+    const [a, b] = await startBoth(list);
+    if (a === undefined || b === undefined) throw new Error('no pods');
+    const { context } = stage;
+    await context.endpoint(b.netns).collect(PORT);
+    const from = context.endpoint(a.netns);
+    await from.cast(b.ip, PORT, context.payload(100));
+    await until('a datagram arrives', 10_000, async () =>
+      (await context.endpoint(b.netns).collected(PORT)).length > 0 ? true : undefined,
+    );
+    const sniffer = await sniff(stage.lab, context.endpoint(stage.lab.wireNetns));
+    const before =
+      (await a.node.status()).drops.find(({ reason }) => reason === 'not_configured')?.packets ?? 0;
+    await a.chain.call('DEL', vxseal(a.node), a);
+    for (let count = 0; count < 20; count++) {
+      await from.cast(b.ip, PORT, context.payload(100));
+      await from.cast(b.node.layout.vtep4, PORT, context.payload(100));
+      await from.cast('203.0.113.9', PORT, context.payload(100));
+    }
+    expect((await sniffer.stop()).filter((frame) => frame.includes(context.marker))).toEqual([]);
+    expect(await context.endpoint(b.netns).collected(PORT)).toHaveLength(1);
+    const after =
+      (await a.node.status()).drops.find(({ reason }) => reason === 'not_configured')?.packets ?? 0;
+    expect(after - before).toBeGreaterThan(40);
+    await Promise.all([end(a), end(b)]);
+  },
+  LIMIT_MS,
+);
+
 test('100 pods at once on one node: each is keyed, or refused with a word to come back', async () => {
   const node = stage.node(1);
   const list = PRIMARIES.ptp?.(node) as Conflist;
@@ -276,6 +313,9 @@ test('100 pods at once on one node: each is keyed, or refused with a word to com
   for (const pod of [...started, far]) await end(pod);
   await until('nothing is left', 20_000, async () =>
     (await podNames(node)).length === 0 ? true : undefined,
+  );
+  await until('no hook of a pod is wanted', 20_000, async () =>
+    (await node.status()).hooks.some(({ program }) => program === 'steer') ? undefined : true,
   );
   const { maps, hooks } = await node.status();
   expect(

@@ -189,7 +189,8 @@ test(
       { name: a.name, namespace: 'shop', addresses: [a.ip], mtuBytes: 1408, ready: true },
     ]);
     await Promise.all([end(a), end(b)]);
-    expect([await left(a.node), await left(b.node)]).toEqual([NOTHING, NOTHING]);
+    await untilLeft(a.node, NOTHING);
+    await untilLeft(b.node, NOTHING);
   },
   LIMIT_MS,
 );
@@ -223,11 +224,12 @@ test(
     await a.runtime.end('SIGKILL');
     await reaches(b, a);
     await a.runtime.start();
-    expect(await left(a.node)).toEqual(holds(a));
+    await untilLeft(a.node, holds(a));
     expect((await a.runtime.cri.status(a.sandbox.id)).ready).toBe(true);
     await reaches(a, b);
     await Promise.all([end(a), end(b)]);
-    expect([await left(a.node), await left(b.node)]).toEqual([NOTHING, NOTHING]);
+    await untilLeft(a.node, NOTHING);
+    await untilLeft(b.node, NOTHING);
   },
   LIMIT_MS,
 );
@@ -243,7 +245,7 @@ test(
       (await a.runtime.cri.status(a.sandbox.id)).ready ? undefined : true,
     );
     await end(a);
-    expect(await left(a.node)).toEqual(NOTHING);
+    await untilLeft(a.node, NOTHING);
   },
   LIMIT_MS,
 );
@@ -274,7 +276,8 @@ test(
     await reaches(again, kept);
     expect(context.lab.nodes.map((node) => logTail(node, 200)).join()).not.toContain('"level":"error"');
     await Promise.all([end(again), end(kept)]);
-    expect([await left(a.node), await left(b.node)]).toEqual([NOTHING, NOTHING]);
+    await untilLeft(a.node, NOTHING);
+    await untilLeft(b.node, NOTHING);
   },
   LIMIT_MS,
 );
@@ -293,9 +296,9 @@ test(
     await call('GC', a, { 'cni.dev/valid-attachments': attachments });
     await call('CHECK', a);
     await expect(call('CHECK', gone)).rejects.toMatchObject({ code: 3 });
-    expect(await left(a.node)).toEqual(holds(a));
+    await untilLeft(a.node, holds(a));
     await Promise.all([end(a), end(gone)]);
-    expect(await left(a.node)).toEqual(NOTHING);
+    await untilLeft(a.node, NOTHING);
   },
   LIMIT_MS,
 );

@@ -325,3 +325,22 @@ test('11 MTUs are lowered on both ends, and on routes that carry a larger one', 
   expect(inside.routeMtus.get(eth0)).toBe(1408);
   expect(host.routeMtus.get(hostDevice.ifindex)).toBe(1300);
 });
+
+test('12 the device of a pod that the runtime ends is closing until it goes or a pod comes back', async () => {
+  const { host, opener, store } = bench();
+  const { path, hostDevice } = addPod(host, opener, 'pod1', '10.1.0.5');
+  const runtime = runtimeOf('abc');
+  await store.attach({ ...ask(path), runtime });
+  expect(store.closing()).toEqual([]);
+  await store.detach(runtime.attachment);
+  expect(store.closing()).toEqual([hostDevice.ifindex]);
+  const { pod } = await store.attach({ ...ask(path), runtime });
+  expect(store.closing()).toEqual([]);
+  await store.detach(pod.id);
+  expect(store.closing()).toEqual([]);
+  await store.attach({ ...ask(path), runtime });
+  await store.detach(runtime.attachment);
+  host.dropLink(hostDevice.ifindex);
+  await store.dropVanished([...host.linkTable.values()]);
+  expect(store.closing()).toEqual([]);
+});
