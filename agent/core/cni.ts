@@ -48,8 +48,8 @@ export interface CniCall {
   readonly annotations: Readonly<Record<string, string>>;
   readonly vni: number | undefined;
   readonly prevResult: JsonObject | undefined;
-  /** What the runtime still knows; only of GC. */
-  readonly valid: readonly ContainerDevice[];
+  /** What the runtime still knows; only of GC, and only if it says so. */
+  readonly valid: readonly ContainerDevice[] | undefined;
 }
 
 const ANNOTATIONS_CAPABILITY = 'io.kubernetes.cri.pod-annotations';
@@ -102,7 +102,7 @@ export function decodeCniCall(bytes: Uint8Array): Result<CniCall, CniReason> {
     annotations: annotationsOf(config),
     vni: typeof config.vni === 'number' ? config.vni : undefined,
     prevResult: isObject(config.prevResult) ? config.prevResult : undefined,
-    valid: validAttachments(config) ?? [],
+    valid: validAttachments(config),
   });
 }
 
@@ -161,9 +161,8 @@ function wrongConfig(command: CniCommand, config: JsonObject): Refusal | undefin
     );
   if (typeof name !== 'string' || !/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}$/.test(name))
     return refuse('config', 'the network has no name, or one that is none: set "name" in the conflist');
-  // Without the list everything would count as left behind.
-  if (command === 'GC' && validAttachments(config) === undefined)
-    return refuse('config', 'cni.dev/valid-attachments is missing or no list of attachments');
+  if (command === 'GC' && validAttachments(config) === undefined && listOf(config) !== undefined)
+    return refuse('config', 'cni.dev/valid-attachments is no list of attachments');
   if (command !== 'ADD' && command !== 'CHECK') return undefined;
   const unknown = Object.keys(config).find((key) => !KNOWN_KEYS.has(key) && !key.startsWith(RESERVED_PREFIX));
   if (unknown !== undefined)
@@ -210,9 +209,14 @@ function annotationsOf({ runtimeConfig }: JsonObject): Record<string, string> {
   );
 }
 
+/** "cni.dev/attachments" is the name that release candidates of 1.1.0 used. */
+const listOf = (config: JsonObject): unknown =>
+  'cni.dev/valid-attachments' in config ? config['cni.dev/valid-attachments'] : config['cni.dev/attachments'];
+
+/** Undefined where there is none: libcni may call without, and nothing is to be judged then. */
 function validAttachments(config: JsonObject): ContainerDevice[] | undefined {
-  // "cni.dev/attachments" is the name that release candidates of 1.1.0 used.
-  const given = config['cni.dev/valid-attachments'] ?? config['cni.dev/attachments'];
+  // libcni writes an empty list as null.
+  const given = listOf(config) === null ? [] : listOf(config);
   if (!Array.isArray(given)) return undefined;
   const valid = given.flatMap((entry: unknown) => {
     if (!isObject(entry)) return [];

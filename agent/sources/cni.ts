@@ -2,39 +2,38 @@
 // What a pod is and how it is hooked is the pod store's; what the words mean is core/cni.ts'.
 import { CNI_CODE, type CniCall, type CniCode, decodeCniCall, type JsonObject, passOn } from '../core/cni';
 import { KernelError, VxsealError } from '../errors';
-import type { CniAnswer, CniAnswerer, Log, PodGate } from '../ports';
-
-/** Counts by command and outcome: "ADD ok", "ADD 11". */
-export type CniCounts = ReadonlyMap<string, number>;
+import type { Clock, CniAnswer, CniAnswerer, Log, Measures, PodGate } from '../ports';
 
 const DONE: CniAnswer = { ok: true, body: '' };
 
-export class CniSource implements CniAnswerer {
-  private readonly counted = new Map<string, number>();
+export interface CniParts {
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly measures: Measures;
+}
 
+export class CniSource implements CniAnswerer {
   constructor(
     private readonly pods: PodGate,
-    private readonly log: Log,
+    private readonly parts: CniParts,
   ) {}
-
-  counts(): CniCounts {
-    return this.counted;
-  }
 
   /** @param request as core/cni.ts decodeCniCall() takes it. */
   async answer(request: Uint8Array): Promise<CniAnswer> {
     const decoded = decodeCniCall(request);
     if (!decoded.ok) {
-      this.log.warn({ reason: decoded.reason, detail: decoded.detail }, 'CNI call refused');
-      return this.fail('refused', CNI_CODE[decoded.reason], decoded.detail);
+      this.parts.log.warn({ reason: decoded.reason, detail: decoded.detail }, 'CNI call refused');
+      return this.fail(CNI_CODE[decoded.reason], decoded.detail);
     }
     const call = decoded.value;
+    const { clock, measures } = this.parts;
+    const begunNs = clock.monotonicNs();
     try {
-      const answer = await this.serve(call);
-      if (answer.ok) this.count(`${call.command} ok`);
-      return answer;
+      return await this.serve(call);
     } catch (error) {
       return this.failBy(call, error);
+    } finally {
+      measures.answeredCni(call.command, Number(clock.monotonicNs() - begunNs) / 1e6);
     }
   }
 
@@ -70,48 +69,39 @@ export class CniSource implements CniAnswerer {
     const faults = await this.pods.check(attachment, netnsPath);
     if (faults === undefined)
       return this.fail(
-        'CHECK',
         CNI_CODE.unknownContainer,
         `container ${attachment.containerId}: ${attachment.ifname} in network ${attachment.network} is not attached`,
       );
     if (faults.length === 0) return DONE;
-    return this.fail(
-      'CHECK',
-      CNI_CODE.checkFailed,
-      `container ${attachment.containerId}: ${faults.join('; ')}`,
-    );
+    return this.fail(CNI_CODE.checkFailed, `container ${attachment.containerId}: ${faults.join('; ')}`);
   }
 
   private async collect({ attachment, valid }: CniCall): Promise<CniAnswer> {
+    if (valid === undefined) return DONE;
     const removed = await this.pods.collect(attachment.network, valid);
-    if (removed > 0) this.log.info({ network: attachment.network, removed }, 'pods collected');
+    if (removed > 0) this.parts.log.info({ network: attachment.network, removed }, 'pods collected');
     return DONE;
   }
 
   private async status(): Promise<CniAnswer> {
     const blockers = this.pods.blockers();
     if (blockers.length === 0) return DONE;
-    return this.fail('STATUS', CNI_CODE.notAvailable, blockers.join('; '));
+    return this.fail(CNI_CODE.notAvailable, blockers.join('; '));
   }
 
   private failBy(call: CniCall, error: unknown): CniAnswer {
     const remedy = error instanceof VxsealError ? error.remedy : '';
     const message = error instanceof VxsealError ? error.message : 'the agent met an error it does not know';
     const code = codeOf(error);
-    this.log.warn(
+    this.parts.log.warn(
       { command: call.command, ...call.attachment, code, ...(error instanceof Error ? { error } : {}) },
       'CNI call failed',
     );
-    return this.fail(call.command, code, message, remedy || (code === CNI_CODE.internal ? READ_LOG : ''));
+    return this.fail(code, message, remedy || (code === CNI_CODE.internal ? READ_LOG : ''));
   }
 
-  private fail(command: string, code: CniCode, msg: string, details = ''): CniAnswer {
-    this.count(`${command} ${code}`);
+  private fail(code: CniCode, msg: string, details = ''): CniAnswer {
     return { ok: false, body: text({ code, msg, ...(details === '' ? {} : { details }) }) };
-  }
-
-  private count(outcome: string): void {
-    this.counted.set(outcome, (this.counted.get(outcome) ?? 0) + 1);
   }
 }
 

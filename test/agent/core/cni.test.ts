@@ -48,7 +48,7 @@ test('1 a kubelet call says which pod it is', () => {
     annotations: { a: 'b' },
     vni: 7,
     prevResult: CONFIG.prevResult,
-    valid: [],
+    valid: undefined,
   });
 });
 
@@ -91,7 +91,11 @@ describe('4 what is refused', () => {
     ['a VNI in quotes', 'config', request({}, { vni: '7' })],
     ['a mistyped key', 'unsupportedField', request({}, { vin: 7 })],
     ['no former result', 'config', request({}, { prevResult: undefined })],
-    ['GC without a list', 'config', request({ CNI_COMMAND: 'GC' })],
+    [
+      'GC with a list that is none',
+      'config',
+      request({ CNI_COMMAND: 'GC' }, { 'cni.dev/valid-attachments': {} }),
+    ],
     [
       'GC with half an entry',
       'config',
@@ -125,6 +129,11 @@ test('7 GC says what is still there', () => {
       { containerId: 'a', ifname: 'eth0' },
       { containerId: 'b', ifname: 'net1' },
     ]);
+});
+
+test('7a an empty list may be null, and says that nothing is there', () => {
+  for (const empty of [null, []])
+    expect(taken(request({ CNI_COMMAND: 'GC' }, { 'cni.dev/valid-attachments': empty })).valid).toEqual([]);
 });
 
 test('8 the former result is passed on as it came; MTUs that we lowered are told', () => {
