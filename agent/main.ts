@@ -101,7 +101,7 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
     verify: (record, nowMs) => bus.verify(record, nowMs),
     remember: (highest) => seen.remember(highest),
     highest: seen.highest,
-    cni: (pods) => new CniSource(pods, log),
+    cni: (pods) => new CniSource(pods, { log, clock, measures: metrics }),
     identity: () => identity.current(),
     psk,
     checkpoint: new FileCheckpoint(config.runDir, log),

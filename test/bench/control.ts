@@ -217,7 +217,7 @@ async function measure(nodes: number, dir: string): Promise<void> {
       verify: (record, nowMs) => identity.verify(record, nowMs, VNI),
       remember: async () => {},
       highest: new Map(),
-      cni: (pods) => new CniSource(pods, log),
+      cni: (pods) => new CniSource(pods, { log, clock, measures }),
       identity: () => identity,
       checkpoint: new MemoryCheckpoint(),
       epochFile: new MemoryEpochFile(),

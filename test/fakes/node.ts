@@ -208,7 +208,7 @@ export class FakeNode {
           this.highest = highest;
         },
         highest: this.highest,
-        cni: (pods) => new CniSource(pods, this.log),
+        cni: (pods) => new CniSource(pods, { log: this.log, clock: this.clock, measures: NO_MEASURES }),
         identity: () => ({ grant: { vteps: [vtep] }, notBeforeMs: 0, notAfterMs: Number.MAX_SAFE_INTEGER }),
         psk: this.psk,
         checkpoint: this.checkpoint,

@@ -12,7 +12,9 @@ import { buildServer } from '../../agent/http/server';
 import type { PodGate } from '../../agent/ports';
 import { CniSource } from '../../agent/sources/cni';
 import { apiParts } from '../fakes/api';
+import { ManualClock } from '../fakes/clock';
 import { QuietLog } from '../fakes/log';
+import { NO_MEASURES } from '../fakes/node';
 import { anyJson, below, mutateBytes, mutateJson, pick, type Random } from './mutate';
 import type { Target } from './target';
 
@@ -153,7 +155,11 @@ function checkAccepted({ command, attachment }: CniCall): void {
 
 /** As native/cni-shim.c writes it: variables, each ended by a zero byte, one more zero byte, standard input. */
 export function cniTarget(): Target {
-  const source = new CniSource(GATE, new QuietLog());
+  const source = new CniSource(GATE, {
+    log: new QuietLog(),
+    clock: new ManualClock(),
+    measures: NO_MEASURES,
+  });
   return {
     name: 'cni',
     fire: async (random) => {
