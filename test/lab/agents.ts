@@ -104,12 +104,15 @@ const withOwnSys = (argv: readonly string[]): string[] => {
   return ['unshare', '--mount', '--propagation=slave', '--', 'sh', '-c', script, 'sh', ...argv];
 };
 
-/** Starts the agent and returns at once. nsenter replaces itself, so the pid is the agent's own. */
-export function startAgent(node: NodeLayout): ProcessId {
+/**
+ * Starts the agent and returns at once. nsenter replaces itself, so the pid is the agent's own.
+ * @param program of another build, for an upgrade
+ */
+export function startAgent(node: NodeLayout, program = cli()): ProcessId {
   if (agentProcess(node) !== undefined) throw new Error(`the agent of ${node.name} runs already`);
   const log = openSync(node.logFile, 'a', 0o600);
   try {
-    const agent = [process.execPath, cli(), 'agent', '--config', node.configFile];
+    const agent = [process.execPath, program, 'agent', '--config', node.configFile];
     const [file = '', ...args] = inNetns(node.netns, withOwnSys(agent));
     const child = spawn(file, args, { detached: true, stdio: ['ignore', log, log], cwd: '/' });
     child.unref();

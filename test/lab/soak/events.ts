@@ -1,6 +1,6 @@
 // What happens to the lab in a soak, one thing after the other. Each event says which node may lose packets (only one
 // that is off), and returns when the lab is whole again: every peer up, under the newest keys.
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { endAgent, nextCa, renewNode, startAgent, waitAllUp, waitAnswering } from '../agents';
@@ -179,17 +179,19 @@ export async function waitSteady(layout: LabLayout): Promise<void> {
   );
 }
 
-/** Adds to each agent's `keys`, and has them read it. */
-export async function configureKeys(
+/**
+ * Adds to sections of each agent's configuration, and has it read them. Without threads for NAPI: with them packets
+ * wait for a thread that competes with whatever else the machine does, and a soak would measure that.
+ */
+export async function configure(
   layout: LabLayout,
-  keys: Readonly<Record<string, unknown>>,
+  sections: Readonly<Record<string, Readonly<Record<string, unknown>>>>,
 ): Promise<void> {
   for (const node of layout.nodes) {
-    if (!existsSync(node.configFile)) throw new Error(`${node.name} has no configuration`);
-    const config = parse(readFileSync(node.configFile, 'utf8')) as { keys?: object };
-    writeFileSync(node.configFile, stringify({ ...config, keys: { ...config.keys, ...keys } }), {
-      mode: 0o600,
-    });
+    const config = parse(readFileSync(node.configFile, 'utf8')) as Record<string, object | undefined>;
+    for (const [section, values] of Object.entries({ underlay: { tune: 'off' }, ...sections }))
+      config[section] = { ...config[section], ...values };
+    writeFileSync(node.configFile, stringify(config), { mode: 0o600 });
     await endAgent(node, 'SIGTERM');
     await waitAnswering(node, startAgent(node));
   }

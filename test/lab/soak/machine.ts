@@ -24,10 +24,10 @@ export async function powerOff(node: NodeLayout): Promise<void> {
   tryRun(['ip', '-n', node.netns, 'link', 'del', 'vxseal0']);
 }
 
-/** Network first, then the agent, then the pods, as a machine boots. */
-export async function powerOn(node: NodeLayout): Promise<void> {
+/** Network first, then the agent, then the pods, as a machine boots. @param program of another build */
+export async function powerOn(node: NodeLayout, program?: string): Promise<void> {
   ipBatch(node.netns, ['link set eth0 up', `addr replace ${node.vtep6}/64 dev eth0 nodad`]);
-  await waitAnswering(node, startAgent(node));
+  await waitAnswering(node, startAgent(node, program));
   for (const pod of node.pods) {
     const outcome = await attachPod(node, pod);
     if (outcome.status !== 0)

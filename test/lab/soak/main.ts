@@ -1,39 +1,57 @@
-// The command behind `scripts/lab soak`: a lab of three nodes, a soak on it, the report, and the lab removed.
-// Exit code 0 when nothing was lost, 1 when something was, 2 for a wrong command line.
+// The commands behind `scripts/lab soak` and `scripts/lab upgrade`: a lab of three nodes, what is done to it, the report,
+// and the lab removed. Exit code 0 when nothing was lost, 1 when something was, 2 for a wrong command line.
 import { logTail } from '../agents';
 import { bringUp } from '../lab';
-import { labLayout } from '../layout';
+import { type LabLayout, labLayout } from '../layout';
 import { labExists, teardown } from '../teardown';
-import { describeEvent, describeWire, faultsOf, soak } from './soak';
+import { describeEvent, describeWire, endure, faultsOf, type SoakReport, soak } from './soak';
+import { upgradeEvents } from './upgrade';
 
-const USAGE = 'usage: scripts/lab soak [--minutes 10] [--name L]';
+const USAGE = `usage: scripts/lab soak    [--minutes 10] [--name L]
+       scripts/lab upgrade [--from HEAD~1] [--name L]`;
 const NODES = 3;
+const LEAST_ROTATE_MS = 40_000;
 
 interface Options {
+  readonly verb: 'soak' | 'upgrade';
   readonly name: string;
   readonly minutes: number;
+  /** Folder of another build. */
+  readonly build: string;
 }
 
 /** Undefined for a wrong command line. */
-function parseSoak(argv: readonly string[]): Options | undefined {
-  let [name, minutes] = ['soak', 10];
+function parseOptions([verb, ...argv]: readonly string[]): Options | undefined {
+  if (verb !== 'soak' && verb !== 'upgrade') return undefined;
+  let [name, minutes, build] = [verb as string, 10, ''];
   for (let at = 0; at < argv.length; at += 2) {
     const value = argv[at + 1] ?? '';
     if (argv[at] === '--name' && /^[a-z][a-z0-9-]{0,19}$/.test(value)) name = value;
-    else if (argv[at] === '--minutes' && /^\d{1,4}$/.test(value) && Number(value) > 0)
+    else if (verb === 'soak' && argv[at] === '--minutes' && /^[1-9]\d{0,3}$/.test(value))
       minutes = Number(value);
+    else if (verb === 'upgrade' && argv[at] === '--build') build = value;
     else return undefined;
   }
-  return { name, minutes };
+  return verb === 'upgrade' && build === '' ? undefined : { verb, name, minutes, build };
+}
+
+async function perform({ verb, minutes, build }: Options, layout: LabLayout): Promise<SoakReport> {
+  const tell = (outcome: Parameters<typeof describeEvent>[0]): void => console.log(describeEvent(outcome));
+  if (verb === 'upgrade')
+    return await endure(layout, await upgradeEvents(layout, build), { minutes: 0, tell });
+  const rotateMs = Math.max(LEAST_ROTATE_MS, minutes * 6000);
+  const report = await soak(layout, { minutes, rotateMs, tell });
+  console.log(`${report.byPackets} epochs began because a key came near its packet limit`);
+  return report;
 }
 
 async function main(argv: readonly string[]): Promise<number> {
-  const options = parseSoak(argv);
+  const options = parseOptions(argv);
   if (options === undefined) {
     console.error(USAGE);
     return 2;
   }
-  const { name, minutes } = options;
+  const { name } = options;
   if (labExists(name))
     throw new Error(`lab ${name} exists already. Remove it with: scripts/lab down --name ${name}`);
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
@@ -43,12 +61,7 @@ async function main(argv: readonly string[]): Promise<number> {
     });
   try {
     const layout = await bringUp(name, NODES, 1, (message) => console.log(message));
-    const rotateMs = Math.max(40_000, minutes * 6000);
-    const report = await soak(layout, {
-      minutes,
-      rotateMs,
-      tell: (outcome) => console.log(describeEvent(outcome)),
-    });
+    const report = await perform(options, layout);
     console.log(describeWire(report));
     const faults = faultsOf(report);
     for (const fault of faults) console.log(`FAIL ${fault}`);
@@ -65,7 +78,7 @@ async function main(argv: readonly string[]): Promise<number> {
 main(process.argv.slice(2)).then(
   (code) => process.exit(code),
   (error: unknown) => {
-    console.error(`soak: ${error instanceof Error ? error.message : String(error)}`);
+    console.error(`lab: ${error instanceof Error ? error.message : String(error)}`);
     process.exit(1);
   },
 );

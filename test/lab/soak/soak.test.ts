@@ -5,7 +5,7 @@ import { bringUp } from '../lab';
 import { labLayout } from '../layout';
 import { teardown } from '../teardown';
 import { EVENTS } from './events';
-import { describeEvent, faultsOf, type SoakReport, soak } from './soak';
+import { describeEvent, faultsOf, soak } from './soak';
 
 const NAME = `k${randomBytes(3).toString('hex')}`;
 const SOAK_TIMEOUT_MS = 600_000;
@@ -19,7 +19,7 @@ test(
   async () => {
     const lab = await bringUp(NAME, 3, 1, () => undefined);
     const told: string[] = [];
-    let report: SoakReport | undefined;
+    let report: Awaited<ReturnType<typeof soak>> | undefined;
     try {
       report = await soak(lab, {
         minutes: 0.5,
@@ -38,6 +38,7 @@ test(
     const off = report.events.filter((event) => event.name.includes('node3 reboots'));
     expect(off.map((event) => event.excused > 0)).toEqual([true]);
     expect(report.wire.spis.length).toBeGreaterThan(30);
+    expect(report.byPackets).toBeGreaterThan(0);
   },
   SOAK_TIMEOUT_MS,
 );

@@ -3,7 +3,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { inNetns } from '../command';
+import { inNetns, start } from '../command';
 import { type PodLayout, packageRoot } from '../layout';
 
 const PORT = 7100;
@@ -126,11 +126,18 @@ export interface Span {
   readonly pings: readonly Ping[];
 }
 
+/** One flow's floods, one short one after the other: only a ping that sends its number waits for the last echo. */
 interface Ping {
   readonly flow: Flow;
-  readonly child: ChildProcessWithoutNullStreams;
-  readonly said: () => string;
+  readonly ended: Promise<void>;
+  stop: boolean;
+  sent: number;
+  lost: number;
+  duplicates: number;
 }
+
+/** Echoes of one flood. */
+const FLOOD_ECHOES = 250;
 
 export class Traffic {
   private readonly ends = new Map<string, FlowEnd>();
@@ -170,26 +177,14 @@ export class Traffic {
 
   /** @param marker of ping's payload, hex, at most 16 bytes */
   begin(marker: string): Span {
-    const pings = this.flows
-      .filter((flow) => flow.kind === 'ping')
-      .map((flow): Ping => {
-        // -i as well: a flood without it would be measured by this machine's cores, not by what is lost.
-        const argv = ['ping', '-n', '-f', '-q', '-i', '0.004', '-s', '300', '-p', marker, flow.to.address];
-        const [file = '', ...args] = inNetns(flow.from.netns, argv);
-        const child = spawn(file, args, { stdio: 'pipe' });
-        let said = '';
-        child.stdout.on('data', (chunk) => {
-          said += chunk;
-        });
-        return { flow, child, said: () => said };
-      });
+    const pings = this.flows.filter((flow) => flow.kind === 'ping').map((flow) => flood(flow, marker));
     return { fromMs: Date.now(), pings };
   }
 
   /** Ends the span now, and waits a moment for the last echoes. */
   async finish(span: Span, settleMs: number): Promise<readonly FlowOutcome[]> {
-    const toMs = Date.now();
     const pinged = await Promise.all(span.pings.map(endPing));
+    const toMs = Date.now();
     await new Promise((resolve) => setTimeout(resolve, settleMs));
     const retransmits = await this.readRetransmits();
     const outcomes: FlowOutcome[] = [];
@@ -252,23 +247,36 @@ export class Traffic {
   }
 }
 
-/** SIGINT makes ping stop sending, wait for what is under way, and tell its sums. */
-async function endPing({ flow, child, said }: Ping): Promise<FlowOutcome> {
-  const ended = new Promise((resolve) => child.on('close', resolve));
-  if (child.exitCode === null) {
-    child.kill('SIGINT');
-    await ended;
-  }
-  const sums = /(\d+) packets transmitted, (\d+) received(?:, \+(\d+) duplicates)?/.exec(said());
-  if (sums === null) throw new Error(`ping in ${flow.from.name} told nothing: ${said()}`);
-  const [sent, received] = [Number(sums[1]), Number(sums[2])];
+function flood(flow: Flow, marker: string): Ping {
+  // -i as well: a flood without it would measure this machine's cores, not what is lost.
+  const argv = ['ping', '-n', '-f', '-q', '-i', '0.004', '-c', String(FLOOD_ECHOES), '-W', '1', '-s', '300'];
+  const command = inNetns(flow.from.netns, [...argv, '-p', marker, flow.to.address]);
+  const run = async (): Promise<void> => {
+    do {
+      const { stdout, stderr } = await start(command);
+      const sums = /(\d+) packets transmitted, (\d+) received(?:, \+(\d+) duplicates)?/.exec(stdout);
+      if (sums === null) throw new Error(`ping in ${flow.from.name} told nothing: ${stdout}${stderr}`);
+      ping.sent += Number(sums[1]);
+      ping.lost += Number(sums[1]) - Number(sums[2]);
+      ping.duplicates += Number(sums[3] ?? 0);
+    } while (!ping.stop);
+  };
+  const ping: Ping = { flow, ended: Promise.resolve(), stop: false, sent: 0, lost: 0, duplicates: 0 };
+  return Object.assign(ping, { ended: run() });
+}
+
+/** Ends with the flood that runs. */
+async function endPing(ping: Ping): Promise<FlowOutcome> {
+  ping.stop = true;
+  await ping.ended;
+  const { flow, sent, lost, duplicates } = ping;
   return {
     flow: `ping ${flow.from.name} > ${flow.to.name}`,
     nodes: [flow.from.node, flow.to.node],
     kind: 'ping',
     sent,
-    lost: sent - received,
+    lost,
     outageMs: 0,
-    note: sums[3] === undefined ? '' : `${sums[3]} twice`,
+    note: duplicates === 0 ? '' : `${duplicates} twice`,
   };
 }
