@@ -119,7 +119,7 @@ export class ControlRoom implements AgentView {
       prober: this.prober,
       epochs: this.epochs,
       states: this.states,
-      unknownKeys: new UnknownKeys(clock, settings.probes.timeoutMs),
+      unknownKeys: new UnknownKeys(clock, datapath, settings.probes.timeoutMs),
       problems: this.problems,
       probeTimeoutMs: settings.probes.timeoutMs,
     };

@@ -1,32 +1,35 @@
-// Which peers have lately sent under keys that we do not have: their drops of that reason rose. It tells a silent path
-// from two nodes that do not know each other's newest keys.
-import type { PeerNumber } from '../core/ids';
-import type { Clock, DropCount } from '../ports';
+// From which outer addresses packets came lately under keys that we do not have, as the data plane reports them. Such
+// an address can be forged, so it counts for no peer; it only tells a silent path from two nodes that do not know each
+// other's newest keys.
+import type { Clock, Datapath, FlowReport, IpAddress } from '../ports';
 
 const REASON = 'unknown_spi';
+/** Forged addresses must not fill the memory. */
+const MAX_ADDRESSES = 256;
 
 export class UnknownKeys {
-  private readonly seen = new Map<PeerNumber, { readonly packets: bigint; readonly roseMs: number }>();
+  /** Wall clock of the last such packet, oldest first. */
+  private readonly lastMs = new Map<IpAddress, number>();
 
   constructor(
     private readonly clock: Clock,
-    /** How long a rise counts. */
+    datapath: Pick<Datapath, 'onFlow'>,
+    /** How long a packet counts. */
     private readonly windowMs: number,
-  ) {}
-
-  note(counts: readonly DropCount[]): void {
-    for (const { peer, reason, packets } of counts) {
-      if (reason !== REASON || peer === 0) continue;
-      const before = this.seen.get(peer);
-      // What was counted before this process looked is no news.
-      const roseMs =
-        before !== undefined && packets > before.packets ? this.clock.nowMs() : (before?.roseMs ?? 0);
-      this.seen.set(peer, { packets, roseMs });
-    }
+  ) {
+    datapath.onFlow((report) => this.take(report));
   }
 
-  sentLately(peer: PeerNumber): boolean {
-    const roseMs = this.seen.get(peer)?.roseMs ?? 0;
-    return roseMs !== 0 && this.clock.nowMs() - roseMs < this.windowMs;
+  usedLately(address: IpAddress): boolean {
+    const atMs = this.lastMs.get(address);
+    return atMs !== undefined && this.clock.nowMs() - atMs < this.windowMs;
+  }
+
+  private take({ reason, source }: FlowReport): void {
+    if (reason !== REASON || source === undefined) return;
+    this.lastMs.delete(source);
+    this.lastMs.set(source, this.clock.nowMs());
+    const [oldest] = this.lastMs.keys();
+    if (this.lastMs.size > MAX_ADDRESSES && oldest !== undefined) this.lastMs.delete(oldest);
   }
 }

@@ -49,9 +49,7 @@ export function epochView(epochs: Epochs, picture: Picture | undefined): NodeSta
 export function peerViews(picture: Picture, parts: ViewParts): PeerStatus[] {
   const traffic = new Map(parts.datapath.peerTraffic().map((each) => [each.peer, each]));
   const drops = new Map<string, DropStatus[]>();
-  const counts = parts.datapath.dropCounts();
-  parts.unknownKeys.note(counts);
-  for (const drop of dropViews(picture, counts))
+  for (const drop of dropViews(picture, parts.datapath.dropCounts()))
     drops.set(drop.node, [...(drops.get(drop.node) ?? []), drop]);
   const nodes = picture.roster.filter((node) => node.state !== 'withdrawn');
   parts.states.keep(new Set(nodes.map((node) => node.node)));
@@ -82,7 +80,7 @@ function peerView(
     packetsLeft,
     lastOpenedAgeMs: lastOpenedAgeMs < 0 ? undefined : lastOpenedAgeMs,
     timeoutMs: parts.probeTimeoutMs,
-    unknownKeys: number !== undefined && parts.unknownKeys.sentLately(number),
+    unknownKeys: peer !== undefined && parts.unknownKeys.usedLately(peer.entry.vtep),
     ownVteps: picture.underlay.vteps,
     espPort: picture.wanted.settings.espPort,
     mtuBytes: picture.mtuBytes,
