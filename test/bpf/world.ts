@@ -6,10 +6,11 @@ import { mkdtempSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Fd, loadNative, type Native, type TestRunResult } from '../../agent/kernel/native';
+import { packageRoot } from '../lab/layout';
 import { ip } from './frames';
 
 export const native: Native = loadNative();
-const BUILD = join(__dirname, '../../build');
+const BUILD = join(packageRoot(), 'build');
 
 export const PASS = 0xffffffff; // TC_ACT_UNSPEC
 export const DROPPED = 2; // TC_ACT_SHOT
