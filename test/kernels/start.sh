@@ -1,0 +1,14 @@
+#!/bin/sh
+# First process of a test machine once it has its root: the file systems and modules that a running Debian has, then
+# the program that does what the host asks for. $1: folder of this package.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+cd "$1" || exit
+mount --bind "$1/build/kernels/$(uname -r)/lib/modules" /lib/modules
+mount -t bpf bpf /sys/fs/bpf
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /dev/shm 2>/dev/null
+ip link set lo up
+node=$(sed -n 's/.*vxseal.node=\([^ ]*\).*/\1/p' /proc/cmdline)
+"$node" build/test/kernels/guest.js
+echo o >/proc/sysrq-trigger
+read -r _ </dev/console
