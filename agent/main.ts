@@ -45,6 +45,8 @@ const MOST_IDLE_MS = 60_000;
  * record (docs/keys.md §4, R4): a peer that has not read ours yet could not open what comes under them.
  */
 const STALEMATE_MS = 120_000;
+/** A peer that was not heard for this long, although it is probed, is off. */
+const SILENT_MS = 5 * 60_000;
 
 export interface RunningAgent {
   readonly view: AgentView;
@@ -240,6 +242,7 @@ function roomSettings(config: Config, bootId: string, version: string): RoomSett
       idleMs: Math.min(Math.max(keys.rotateMs * IDLE_SHARE, LEAST_IDLE_MS), MOST_IDLE_MS),
       hardLimitMs: keys.hardLimitMs,
       stalemateMs: STALEMATE_MS,
+      silentMs: SILENT_MS,
       rotateMs: keys.rotateMs,
     },
     probes: config.probes,

@@ -35,6 +35,8 @@ export interface RotationTiming {
   readonly stalemateMs: number;
   /** Longest time for which an epoch of ours is the newest. */
   readonly rotateMs: number;
+  /** A peer from which nothing was authenticated for this long, probes included, is off: it holds no old epoch. */
+  readonly silentMs: number;
 }
 
 export const nsOf = (ms: number): bigint => BigInt(Math.round(ms)) * 1_000_000n;

@@ -3,7 +3,7 @@
 import { mayCarryRx, nsOf } from './epochs';
 import type { IpAddress, Spi } from './ids';
 import type { DerivedSa } from './keyschedule';
-import type { FoundRxSa, PairSas, PeerPairs, RotationInput } from './pairs';
+import { type FoundRxSa, newestPublished, type PairSas, type PeerPairs, type RotationInput } from './pairs';
 import type { KeptRxSa, RxSa } from './state';
 
 export interface Inbound {
@@ -59,13 +59,14 @@ export function chooseInbound(input: RotationInput, work: PeerPairs): Inbound {
  */
 function isWanted(
   { own, nowNs, timing }: RotationInput,
-  { peer, provenOwn, provenTheir }: PeerPairs,
+  { peer, provenOwn, provenTheir, silent }: PeerPairs,
   pair: PairSas,
   installed: FoundRxSa | undefined,
 ): boolean {
   const ours = own[pair.own]?.supersededNs;
   const theirs = peer.epochs[pair.their]?.supersededNs;
   if (!mayCarryRx(ours, nowNs, timing) || !mayCarryRx(theirs, nowNs, timing)) return false;
+  if (silent && pair.own > newestPublished(own)) return false;
   const byOwn = provenOwn !== undefined && provenOwn < pair.own;
   const byTheir = provenTheir !== undefined && provenTheir < pair.their;
   if (!byOwn && !byTheir) return true;

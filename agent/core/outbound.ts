@@ -2,7 +2,7 @@
 // certain whenever there is such a one, and never one whose counter would start again.
 import { mayCarryTx, nsOf, type OwnEpoch } from './epochs';
 import type { Vni } from './ids';
-import type { EpochPair, FoundTxSa, PeerPairs, RotationInput } from './pairs';
+import { type EpochPair, type FoundTxSa, newestPublished, type PeerPairs, type RotationInput } from './pairs';
 import type { KeptTxSa, TxSa } from './state';
 
 export interface Outbound {
@@ -74,18 +74,24 @@ function pairOf(work: PeerPairs, found: FoundTxSa): EpochPair | undefined {
  * that the peer has proven (R2); with no proof the oldest that is published, since whoever knows a newer one was
  * told of it too (R3). Newer ones follow, for when that one is spent.
  */
-function candidatesOf(input: RotationInput, { pairs, provenOwn }: PeerPairs): readonly EpochPair[] {
+function candidatesOf(input: RotationInput, { pairs, provenOwn, silent }: PeerPairs): readonly EpochPair[] {
   return pairs
     .filter(({ own, their }) => {
       const epoch = input.own[own];
       if (their !== 0 || epoch === undefined) return false;
+      if (silent) return own === newestPublished(input.own);
       if (!mayCarryTx(epoch.supersededNs, input.nowNs, input.timing)) return false;
       return provenOwn === undefined ? isPublished(epoch) : own <= provenOwn;
     })
     .sort((a, b) => b.own - a.own);
 }
 
-function isUsable({ own, nowNs, timing }: RotationInput, { peer }: PeerPairs, pair: EpochPair): boolean {
+function isUsable(
+  { own, nowNs, timing }: RotationInput,
+  { peer, silent }: PeerPairs,
+  pair: EpochPair,
+): boolean {
+  if (silent && pair.own > newestPublished(own)) return false;
   const ends = [own[pair.own]?.supersededNs, peer.epochs[pair.their]?.supersededNs];
   return ends.every((supersededNs) => mayCarryTx(supersededNs, nowNs, timing));
 }

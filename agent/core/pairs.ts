@@ -1,6 +1,6 @@
 // Every pair of an epoch of ours and an epoch of one peer, with the SAs that follow from it, matched to what the
 // data plane holds. Owns matching and proof; what shall be installed is inbound.ts' and outbound.ts' to choose.
-import type { OwnEpoch, RotationTiming, SeenEpoch } from './epochs';
+import { nsOf, type OwnEpoch, type RotationTiming, type SeenEpoch } from './epochs';
 import type { IpAddress, NodeName, PeerNumber, Spi, Vni } from './ids';
 import type { DerivedSa } from './keyschedule';
 import type { SharedSecrets } from './secrets';
@@ -80,6 +80,8 @@ export interface PeerPairs {
   readonly provenOwn: number | undefined;
   /** The newest epoch of the peer under which it has sent. */
   readonly provenTheir: number | undefined;
+  /** Nothing comes from it any more (docs/keys.md §4, R6). */
+  readonly silent: boolean;
 }
 
 /** Pairs of every peer, in order of node name. */
@@ -102,11 +104,12 @@ function byPeer<T extends { readonly peer: PeerNumber }>(sas: readonly T[]): Map
 }
 
 function pairUpOne(
-  { node, own, secrets, psk }: RotationInput,
+  input: RotationInput,
   peer: RotationPeer,
   rx: readonly FoundRxSa[],
   tx: readonly FoundTxSa[],
 ): PeerPairs {
+  const { node, own, secrets, psk } = input;
   const pairs = own.flatMap((ownEpoch, ownIndex) =>
     peer.epochs.map((theirEpoch, theirIndex): PairSas => {
       const ours = { node, epoch: ownEpoch };
@@ -130,8 +133,23 @@ function pairUpOne(
     tx,
     provenOwn: newest(proven.map((pair) => pair.own)),
     provenTheir: newest(proven.map((pair) => pair.their)),
+    silent: isSilent(input, peer, rx),
   };
 }
+
+/** Since it was first seen, since we began, since its last packet: the youngest of these is too long ago. */
+function isSilent(
+  { nowNs, startedNs, timing }: RotationInput,
+  { epochs }: RotationPeer,
+  rx: readonly FoundRxSa[],
+): boolean {
+  const signs = [startedNs, epochs[0]?.firstSeenNs ?? startedNs, ...rx.map((sa) => sa.lastOpenedNs)];
+  return signs.every((atNs) => nowNs - atNs >= nsOf(timing.silentMs));
+}
+
+/** The newest epoch of ours whose record is out. */
+export const newestPublished = (own: readonly OwnEpoch[]): number =>
+  own.findIndex((epoch) => epoch.publishedNs !== undefined);
 
 const newest = (indexes: readonly number[]): number | undefined =>
   indexes.length === 0 ? undefined : Math.min(...indexes);

@@ -37,7 +37,7 @@ export interface Rotation {
   readonly keptTxSas: readonly KeptTxSa[];
   /** In order of node name. */
   readonly peers: readonly PeerKeyState[];
-  /** Peers that have not proven our newest published epoch. */
+  /** Peers that have not proven our newest published epoch, of those that are heard at all. */
   readonly laggards: readonly NodeName[];
   /** Every rx SA under our newest epoch is installed: its record may be published (R1). */
   readonly readyToPublish: boolean;
@@ -77,7 +77,9 @@ export function rotate(input: RotationInput): Rotation {
       published < 0
         ? []
         : choices
-            .filter(({ work }) => work.provenOwn === undefined || work.provenOwn > published)
+            .filter(
+              ({ work }) => !work.silent && (work.provenOwn === undefined || work.provenOwn > published),
+            )
             .map(({ work }) => work.peer.node),
     readyToPublish,
     announce: announceOf(own, readyToPublish),

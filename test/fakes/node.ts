@@ -186,6 +186,7 @@ export class FakeNode {
           idleMs: 20_000,
           hardLimitMs: this.options.hardLimitMs ?? 600_000,
           stalemateMs: 10_000,
+          silentMs: 60_000,
           rotateMs: this.options.rotateMs ?? NEVER_MS,
         },
         probes: { intervalMs: PROBE_MS, timeoutMs: 15_000 },

@@ -23,6 +23,7 @@ export const TIMING: RotationTiming = {
   idleMs: 10,
   hardLimitMs: 100_000,
   stalemateMs: 1_000,
+  silentMs: 1e15,
   rotateMs: 1e15,
 };
 const ms = (n: number): bigint => BigInt(n) * 1_000_000n;

@@ -11,7 +11,7 @@ import type { DerivedSa } from '../../../agent/core/keyschedule';
 import type { FoundRxSa, FoundTxSa, RotationInput } from '../../../agent/core/pairs';
 import { type Rotation, rotate } from '../../../agent/core/rotation';
 
-const TIMING = { idleMs: 10, hardLimitMs: 1_000, stalemateMs: 100, rotateMs: 1_000_000 };
+const TIMING = { idleMs: 10, hardLimitMs: 1_000, stalemateMs: 100, rotateMs: 1_000_000, silentMs: 100_000 };
 const ms = (n: number): bigint => BigInt(n) * 1_000_000n;
 const NOW = ms(1_000_000);
 const ME = 'me' as NodeName;
@@ -416,6 +416,34 @@ test.each(RECEIVING)('receiving %i: %s', (_, __, situation, expected, kept) => {
   const rotation = choose(situation);
   expect(rxOf(rotation)).toEqual(expected);
   expect(rotation.keptRxSas.map((sa) => sa.fingerprint)).toEqual(kept);
+});
+
+describe('R6: a peer that is off holds no old epoch', () => {
+  const LONG_AGO = TIMING.silentMs;
+  /** It proved epoch 1 and was heard last that long ago; epoch 3 is our newest published one, 4 is pending. */
+  const heard = (openedAgo: number, startedAgo = LONG_AGO, firstAgo = LONG_AGO) =>
+    choose({
+      own: [own(4), own(3, 300), own(2, 600, 300), own(1, 900, 600)],
+      seen: [seen(1, undefined, firstAgo)],
+      rx: [rx('you1>me1/42', 5, openedAgo), rx('you1>me2/42'), rx('you1>me3/42'), rx('you1>me4/42')],
+      tx: [tx('me1>you1/42')],
+      installed: ['me1>you1/42', 'you1>me1/42', 'you1>me2/42', 'you1>me3/42', 'you1>me4/42'],
+      startedAgo,
+    });
+  const all = ['you1>me1/42', 'you1>me2/42', 'you1>me3/42', 'you1>me4/42'];
+
+  test.each([
+    ['1 heard a moment less than that ago', LONG_AGO - 1, LONG_AGO, LONG_AGO, false],
+    ['2 heard that long ago', LONG_AGO, LONG_AGO, LONG_AGO, true],
+    ['3 we began less than that ago', LONG_AGO, LONG_AGO - 1, LONG_AGO, false],
+    ['4 it came less than that ago', LONG_AGO, LONG_AGO, LONG_AGO - 1, false],
+  ] as const)('%s', (_, openedAgo, startedAgo, firstAgo, off) => {
+    const rotation = heard(openedAgo, startedAgo, firstAgo);
+    expect(rxOf(rotation)).toEqual(off ? all.slice(2) : all);
+    expect(txOf(rotation)).toEqual([off ? 'me3>you1/42' : 'me1>you1/42']);
+    expect(rotation.retirable).toEqual(off ? [2, 1] : []);
+    expect(rotation.laggards).toEqual(off ? [] : ['you']);
+  });
 });
 
 describe('wishes for a new epoch', () => {
