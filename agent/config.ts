@@ -65,6 +65,8 @@ export interface Config {
     /** Whole cluster ranges, of each VNI in use: what lies in them and belongs to no peer is dropped. */
     readonly protectedPrefixes: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
   };
+  /** Folder of NetworkPolicy manifests; '' for none. */
+  readonly policies: { readonly path: string };
   readonly keys: {
     readonly packetLimit: bigint;
     readonly leaseMs: number;

@@ -32,6 +32,7 @@ import { ConflistKeeper } from './sources/conflist';
 import { DirectoryBus } from './sources/directory';
 import { GenerationFile } from './sources/generation';
 import { KafkaBus } from './sources/kafka';
+import { PolicyFolder } from './sources/policyfolder';
 import { RememberingBus } from './sources/remembering';
 import { SeenStore } from './sources/seen';
 import { TopologyCache } from './sources/topology-cache';
@@ -104,6 +105,8 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
     remember: (highest) => seen.remember(highest),
     highest: seen.highest,
     cni: (pods) => new CniSource(pods, { log, clock, measures: metrics }),
+    policies:
+      config.policies.path === '' ? undefined : new PolicyFolder(config.policies.path, config.overlay.vni),
     identity: () => identity.current(),
     psk,
     checkpoint: new FileCheckpoint(config.runDir, log),

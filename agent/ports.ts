@@ -2,7 +2,7 @@
 // through these; kernel/ and test/fakes/ implement them.
 import type { CniAttachment, ContainerDevice } from './core/cni';
 import type { IpAddress, NodeName, PeerNumber, Prefix, Spi, Vni } from './core/ids';
-import type { PolicyTables } from './core/policytables';
+import type { InstalledPolicies } from './core/policytables';
 import type {
   DatapathSettings,
   HookEntry,
@@ -274,25 +274,6 @@ export interface UnderlayTuner {
   tune(devices: readonly Pick<LinkInfo, 'name' | 'ifindex' | 'mac'>[]): void;
   /** Takes back what it changed, also in a former process. */
   undo(): void;
-}
-
-/** Packets that the policies of a ruleset refused. */
-export interface PolicyDrop {
-  readonly generation: number;
-  readonly ruleset: number;
-  readonly packets: bigint;
-  readonly bytes: bigint;
-}
-
-/** NetworkPolicy as the data plane has it. */
-export interface InstalledPolicies {
-  /** Of the tables in force; 0 when there are none. Goes on over a restart. */
-  generation(): number;
-  /** Switches to new tables between two packets, and returns their generation. Throws KernelError; the old ones stand. */
-  install(tables: PolicyTables): number;
-  /** No policies: nothing is refused by any. */
-  clear(): void;
-  drops(): PolicyDrop[];
 }
 
 /** What this kernel can do, found by trying, not by version. */

@@ -12,6 +12,7 @@ import { type ExitCode, type Io, writeError } from './io';
 import { registerEvents, registerMonitor } from './monitor';
 import { registerPeers } from './peers';
 import { registerPods } from './pods';
+import { registerPolicy } from './policy';
 import { registerReport } from './report';
 import { registerRotate } from './rotate';
 import { registerSas } from './sas';
@@ -66,6 +67,7 @@ function buildProgram(cli: Cli, parts: ProgramParts): Command {
   registerPods(program, cli);
   registerSas(program, cli);
   registerDrops(program, cli);
+  registerPolicy(program, cli);
   registerMonitor(program, cli);
   registerEvents(program, cli);
   registerRotate(program, cli);

@@ -231,6 +231,12 @@ export const KEYS: KeyTable = {
     description:
       'Whole pod ranges of the cluster, for each VNI in use; they hold `overlay.prefixes`. What lies in them and belongs to no peer is dropped.',
   },
+  'policies.path': {
+    type: values.optionalPath,
+    fallback: () => '',
+    fallbackText: 'none',
+    description: 'Folder of NetworkPolicy, Namespace and Pod manifests; none: nothing is refused by policy.',
+  },
   'keys.packetLimit': {
     // Beyond the limit the counter goes on by a packet a CPU; half the range leaves room for any number of them.
     type: values.bigInteger(1024n, 1n << 63n),

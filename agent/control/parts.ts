@@ -2,6 +2,7 @@
 import type { AnnouncedEpoch } from '../core/announcement';
 import type { PrefixesOfVni } from '../core/desired';
 import type { NodeName } from '../core/ids';
+import type { PolicySource } from '../core/policy';
 import type { PreSharedKey } from '../core/psk';
 import type { RecordOrder } from '../core/roster';
 import type {
@@ -75,6 +76,8 @@ export interface RoomParts {
   readonly cni: (pods: PodGate) => CniAnswerer;
   /** As it is now: certificates are renewed while the agent runs. */
   readonly identity: () => OwnIdentity;
+  /** Undefined: no policies. */
+  readonly policies?: PolicySource | undefined;
   /** Of the cluster, if it has one. */
   readonly psk: PreSharedKey | undefined;
   readonly checkpoint: Checkpoint;

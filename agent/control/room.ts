@@ -14,6 +14,7 @@ import type { RoomParts, RoomSettings } from './parts';
 import { PeerIndex } from './peerindex';
 import { PeerStates } from './peerstates';
 import { PodStore } from './pods';
+import { PolicyKeeper } from './policies';
 import { Problems } from './problems';
 import { Publication } from './publication';
 import { judgeReadiness } from './readiness';
@@ -26,6 +27,7 @@ import type {
   BusView,
   FlowStatus,
   PodStatus,
+  PolicyStatus,
   Readiness,
   Status,
 } from './status';
@@ -58,6 +60,7 @@ export class ControlRoom implements AgentView {
   private readonly warnings: Warnings;
   private readonly view: ViewParts;
   private readonly flows: Flows;
+  private readonly policyKeeper: PolicyKeeper;
   private readonly startedMs: number;
   /** Peer -> fingerprints of its sending SAs at the last pass. */
   private sendingUnder = new Map<PeerNumber, string>();
@@ -112,6 +115,13 @@ export class ControlRoom implements AgentView {
       nameOf: (number) => peerName(this.reconciler.picture(), number),
       pods: () => this.pods.list(),
     });
+    this.policyKeeper = new PolicyKeeper({
+      netlink,
+      datapath,
+      problems: this.problems,
+      source: parts.policies,
+      hostVni: settings.overlay.hostVni,
+    });
     this.loop = new Loop(clock, settings.reconcileIntervalMs, () => this.pass());
     this.view = {
       clock,
@@ -152,6 +162,8 @@ export class ControlRoom implements AgentView {
 
   private async pass(): Promise<void> {
     const { clock, measures } = this.parts;
+    // Before a pod is hooked its rules stand.
+    await this.policyKeeper.pass(this.pods.list());
     await timedPass(this.parts, this.reconciler);
     const picture = this.reconciler.picture();
     this.intake.tellRefusals(this.problems);
@@ -218,6 +230,10 @@ export class ControlRoom implements AgentView {
       maps: datapath.mapUsage(),
       problems: this.problems.list(),
     };
+  }
+
+  policies(): PolicyStatus {
+    return this.policyKeeper.status();
   }
 
   readiness(): Readiness {

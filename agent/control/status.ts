@@ -237,8 +237,26 @@ export interface AttachRequest {
 }
 
 /** What the API may ask of the agent. Errors are VxsealError with a code and a remedy. */
+/** Packets that a pod's policies refused. */
+export interface PolicyDropStatus extends Traffic {
+  /** One of the pods under these policies: "namespace/name". */
+  readonly pod: string;
+  readonly direction: 'egress' | 'ingress';
+  /** Those that isolate it: "namespace/name". */
+  readonly policies: readonly string[];
+}
+
+export interface PolicyStatus {
+  /** Of the tables in force; 0: none. */
+  readonly generation: number;
+  /** "namespace/name". */
+  readonly policies: readonly string[];
+  readonly drops: readonly PolicyDropStatus[];
+}
+
 export interface AgentView {
   status(): Status;
+  policies(): PolicyStatus;
   readiness(): Readiness;
   /** Drops and a sample of what is forwarded, as long as somebody watches. @returns how to stop. */
   watchFlows(listener: (flow: FlowStatus) => void): () => void;

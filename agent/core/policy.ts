@@ -78,6 +78,18 @@ export interface PolicyWorld {
   readonly pods: readonly PolicyPod[];
 }
 
+/** What policies there are, and whom they may name. */
+export interface PolicyReading extends PolicyWorld {
+  /** What could not be read: object, reason. */
+  readonly issues: readonly string[];
+}
+
+/** Port: sources/policyfolder.ts. */
+export interface PolicySource {
+  /** Rejects when nothing can be read at all. */
+  read(): Promise<PolicyReading>;
+}
+
 export function selects(selector: LabelSelector, labels: Labels): boolean {
   const same = Object.entries(selector.labels).every(([key, value]) => own(labels, key) === value);
   return same && selector.expressions.every((requirement) => meets(requirement, labels));

@@ -73,6 +73,25 @@ export interface PolicyTables {
   readonly rulesets: readonly RulesetEntry[];
 }
 
+/** Packets that the policies of a ruleset refused. */
+export interface PolicyDrop {
+  readonly generation: number;
+  readonly ruleset: number;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
+/** Port: the tables as the data plane has them; kernel/policy.ts. */
+export interface InstalledPolicies {
+  /** Of the tables in force; 0 when there are none. Goes on over a restart. */
+  generation(): number;
+  /** Switches to new tables between two packets, and returns their generation. Throws KernelError; the old ones stand. */
+  install(tables: PolicyTables): number;
+  /** No policies: nothing is refused by any. */
+  clear(): void;
+  drops(): PolicyDrop[];
+}
+
 /** A pod of this node, with the device in front of it. */
 export interface LocalPolicyPod extends PolicyPod {
   readonly ifindex: number;

@@ -64,6 +64,10 @@ function statusRoutes(server: FastifyInstance, agent: AgentView): void {
     return { drops, recentDrops };
   });
 
+  server.get('/v1/policies', answer(schemas.policies, 'Policies, and what they refused'), async () =>
+    agent.policies(),
+  );
+
   const one = answer(schemas.peer, 'One peer');
   server.get<{ Params: { node: string } }>('/v1/peers/:node', one, async (request) => {
     const { node } = request.params;

@@ -142,6 +142,11 @@ export const live = record({ live: flag });
 export const peers = record({ peers: list(peer) });
 export const pods = record({ pods: list(pod) });
 export const sas = record({ sas: list(sa) });
+export const policies = record({
+  generation: whole,
+  policies: texts,
+  drops: list(record({ pod: text, direction: text, policies: texts, packets: whole, bytes: whole })),
+});
 export const drops = record({ drops: list(drop), recentDrops: list(flow) });
 export const detached = record({ detached: flag });
 export const rotated = record({ epoch: whole });

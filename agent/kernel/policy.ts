@@ -12,8 +12,7 @@ import {
   type PolicyEntryBytes,
   type PolicyMapName,
 } from '../abi/policy';
-import type { PolicyTables } from '../core/policytables';
-import type { InstalledPolicies, PolicyDrop } from '../ports';
+import type { InstalledPolicies, PolicyDrop, PolicyTables } from '../core/policytables';
 import { attempt } from './fault';
 import type { Fd, Native } from './native';
 import { perCpuBytes } from './tables';

@@ -55,6 +55,7 @@ const EXCEPTIONS: Readonly<Record<string, Rule>> = {
   // Certificates are made by the command itself, without an agent.
   'cli/ca.ts': { imports: [...(RULES.cli?.imports ?? []), 'identity/commands.ts'] },
   // The runtime's configuration is changed by the command itself, without an agent.
+  'cli/policy.ts': { imports: [...(RULES.cli?.imports ?? []), 'sources/policyfolder.ts'] },
   'cli/cni.ts': { imports: [...(RULES.cli?.imports ?? []), 'sources/conflist.ts'] },
   // Composition root of the command line.
   'cli/vxseal.ts': { imports: [...(RULES.cli?.imports ?? []), 'main.ts', 'kernel', 'identity'] },
@@ -67,7 +68,7 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   '@fastify/swagger': ['http'],
   'prom-client': ['http'],
   commander: ['cli'],
-  yaml: ['config'],
+  yaml: ['config', 'sources'],
   pino: ['log.ts'],
   jose: ['identity'],
   '@peculiar/x509': ['identity'],

@@ -2,7 +2,7 @@
 // hold on it. Packets are simulated by FakeFabric (fabric.ts), which works on FakePins, as the kernel would.
 import { createHash } from 'node:crypto';
 import type { PeerNumber, Spi, Vni } from '../../agent/core/ids';
-import type { PolicyTables } from '../../agent/core/policytables';
+import type { InstalledPolicies, PolicyDrop, PolicyTables } from '../../agent/core/policytables';
 import type {
   DatapathSettings,
   HookEntry,
@@ -19,12 +19,10 @@ import type {
   DropCount,
   FlowReport,
   HookMode,
-  InstalledPolicies,
   InstalledRxSa,
   InstalledTxSa,
   IpAddress,
   PeerTraffic,
-  PolicyDrop,
   ProbeReply,
   SaTables,
   Table,

@@ -6,6 +6,7 @@ import type {
   FlowStatus,
   PeerStatus,
   PodStatus,
+  PolicyStatus,
   Status,
 } from '../../agent/control/status';
 import type { CniAnswer } from '../../agent/ports';
@@ -148,6 +149,10 @@ export class FakeAgent implements AgentView {
   failure: Error | undefined;
 
   constructor(public current: Status = sampleStatus()) {}
+
+  policies(): PolicyStatus {
+    return { generation: 0, policies: [], drops: [] };
+  }
 
   status(): Status {
     return this.current;

@@ -86,6 +86,7 @@ export function writeConfig(lab: LabLayout, node: NodeLayout): void {
       protectedPrefixes: vnisOf(lab.shape).map((vni) => ({ vni, prefixes: cluster })),
     },
     probes: { intervalMs: 1000 },
+    ...(lab.shape.policies ? { policies: { path: lab.policyDir }, reconcileIntervalMs: 300 } : {}),
   };
   writeFileSync(node.configFile, stringify(config), { mode: 0o600 });
 }

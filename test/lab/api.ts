@@ -1,6 +1,6 @@
 // Asks a node's agent over its unix socket: status, readiness and drop counters, as the CLI does.
 import { request } from 'node:http';
-import type { Status } from '../../agent/control/status';
+import type { PolicyStatus, Status } from '../../agent/control/status';
 import { until } from './command';
 import type { NodeLayout } from './layout';
 
@@ -28,6 +28,10 @@ function get(socket: string, path: string): Promise<unknown> {
 
 export async function status(node: NodeLayout): Promise<Status> {
   return (await get(node.socket, '/v1/status')) as Status;
+}
+
+export async function policies(node: NodeLayout): Promise<PolicyStatus> {
+  return (await get(node.socket, '/v1/policies')) as PolicyStatus;
 }
 
 /** Packets dropped on the node so far, over all peers, as "reason" -> count. */

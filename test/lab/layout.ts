@@ -31,6 +31,8 @@ export interface LabShape {
   readonly mixed: boolean;
   /** Tenant 1 is in the host's VNI; pods of every further one are in a VNI of their own, at the same addresses. */
   readonly tenants: number;
+  /** Agents read NetworkPolicy manifests from the lab's folder of them. */
+  readonly policies: boolean;
   readonly bus: 'directory' | 'kafka';
 }
 
@@ -39,6 +41,7 @@ export const PLAIN_SHAPE: LabShape = {
   underlay: [4],
   mixed: false,
   tenants: 1,
+  policies: false,
   bus: 'directory',
 };
 
@@ -96,6 +99,7 @@ export interface LabLayout {
   readonly busDir: string;
   readonly caDir: string;
   readonly captureDir: string;
+  readonly policyDir: string;
   readonly shape: LabShape;
   /** Family of `address` and `gateway`: one view of a lab of two families. */
   readonly family: AddressFamily;
@@ -198,6 +202,7 @@ export function labLayout(
     busDir: join(dir, 'bus'),
     caDir: join(dir, 'ca'),
     captureDir: join(dir, 'capture'),
+    policyDir: join(dir, 'policies'),
     shape,
     family,
     overlayMtuBytes: innerMtuBytes(UNDERLAY_MTU_BYTES, shape.mixed || shape.underlay.includes(6) ? 6 : 4),

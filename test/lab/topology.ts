@@ -76,7 +76,7 @@ function addPodAddress(node: NodeLayout, pod: PodLayout, address: string, index:
 
 /** Makes every machine of the lab and a bpffs of its own. Throws CommandError; what was made so far stays. */
 export function buildTopology(lab: LabLayout): void {
-  for (const folder of [lab.bpfDir, lab.busDir, lab.captureDir])
+  for (const folder of [lab.bpfDir, lab.busDir, lab.captureDir, lab.policyDir])
     mkdirSync(folder, { recursive: true, mode: 0o700 });
   run(['mount', '-t', 'bpf', '-o', 'mode=0700', 'bpf', lab.bpfDir]);
   addWire(lab);

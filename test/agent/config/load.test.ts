@@ -110,6 +110,7 @@ test('every key can be given in each of the three ways, and says the same', () =
       text: '10.0.0.0/8,5=10.0.0.0/9',
       yaml: [{ prefixes: ['10.0.0.0/8'] }, { vni: 5, prefixes: ['10.0.0.0/9'] }],
     },
+    'policies.path': { text: '/etc/vxseal/policies', yaml: '/etc/vxseal/policies' },
     'keys.packetLimit': { text: '9223372036854775808', yaml: '9223372036854775808' },
     'keys.leaseMs': { text: '1h30m', yaml: 5_400_000 },
     'keys.hardLimitMs': { text: '2d', yaml: '48h' },

@@ -2,6 +2,7 @@
 import { hostPrefix } from '../../../agent/core/bytes';
 import type { IpAddress, Prefix, Vni } from '../../../agent/core/ids';
 import type { NetworkPolicy, PolicyDirection, PolicyPod, PolicyWorld } from '../../../agent/core/policy';
+import { decide } from '../../../agent/core/policyexplain';
 import {
   compilePolicies,
   findRule,
@@ -63,6 +64,10 @@ test(`${CASES} random packets under random policies: the tables say what the pol
       const number = protocol === undefined ? 1 : PROTOCOLS[protocol];
       const expected = allowedByPolicies(world, pod, direction, remote, protocol, port);
       const got = allowedByTables(tables, podIndex, direction, remote.address, number, port, known);
+      const other = remote.pod === undefined ? { address: remote.address } : { pod: remote.pod };
+      const [from, to] = direction === 'egress' ? [{ pod }, other] : [other, { pod }];
+      const told = decide(world, { from, to, protocol, port }, direction).allowed;
+      if (told !== (expected || remote.pod === pod)) throw new Error(`explained otherwise: ${told}`);
       if (got !== expected)
         throw new Error(
           JSON.stringify({ world: world.policies, pod, direction, remote, protocol, port, expected }),

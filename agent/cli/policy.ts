@@ -1,0 +1,129 @@
+// `vxseal policy explain | show`: which rule decides, from the manifests alone, and what the agent's policies refused.
+import type { Command } from 'commander';
+import { readKey } from '../config/load';
+import type { PolicyStatus } from '../control/status';
+import { parseAddress } from '../core/bytes';
+import { type PolicyPod, type PolicyProtocol, type PolicyReading, podName } from '../core/policy';
+import { type Decision, decide, type Party } from '../core/policyexplain';
+import { VxsealError } from '../errors';
+import { PolicyFolder } from '../sources/policyfolder';
+import { action, type Cli } from './command';
+import { writeJson } from './io';
+import { clientOf, configSources, jsonAsked, textOption, withJson, withSocket } from './options';
+import { cell, left, right, table } from './table';
+
+export function registerPolicy(program: Command, cli: Cli): void {
+  const policy = program.command('policy').description('NetworkPolicy: which rule decides, what was refused');
+  registerExplain(policy, cli);
+  registerShow(policy, cli);
+}
+
+function registerExplain(policy: Command, cli: Cli): void {
+  const command = policy
+    .command('explain')
+    .description('whether a connection is allowed, and by which rule; exit code 1 if it is not')
+    .argument('<source>', 'namespace/pod, or an address')
+    .argument('<destination>', 'namespace/pod, or an address')
+    .argument('[port]', 'destination port (default: none, as for ICMP)')
+    .option('--protocol <name>', 'TCP, UDP or SCTP', 'TCP')
+    .option('--folder <path>', 'folder of the manifests (default: policies.path of the configuration)');
+  withSocket(withJson(command));
+  action(cli, command, async (values, [source = '', destination = '', port]) => {
+    const { io } = cli;
+    const folder = textOption(values, 'folder') ?? readKey(configSources(values, io), 'policies.path');
+    if (folder === '')
+      throw new VxsealError(
+        'request',
+        'there are no policies: policies.path is not set',
+        'name a folder: --folder PATH',
+      );
+    const hostVni = readKey(configSources(values, io), 'overlay.vni');
+    const world = await new PolicyFolder(folder, hostVni).read();
+    const connection = {
+      from: partyOf(world, source),
+      to: partyOf(world, destination),
+      protocol: port === undefined ? undefined : protocolOf(String(values.protocol)),
+      port: port === undefined ? 0 : portOf(port),
+    };
+    const egress = decide(world, connection, 'egress');
+    const ingress = decide(world, connection, 'ingress');
+    const allowed = egress.allowed && ingress.allowed;
+    if (jsonAsked(values)) writeJson(io, { allowed, egress, ingress, issues: world.issues });
+    else {
+      io.out(
+        `${allowed ? 'allowed' : 'refused'}: ${source} to ${destination}${port === undefined ? '' : `, ${connection.protocol} ${port}`}`,
+      );
+      io.out(`  out of the source        ${inWords(egress)}`);
+      io.out(`  into the destination     ${inWords(ingress)}`);
+      for (const issue of world.issues) io.err(`not read: ${issue}`);
+    }
+    return allowed ? 0 : 1;
+  });
+}
+
+function registerShow(policy: Command, cli: Cli): void {
+  const command = policy.command('show').description('policies in force, and the packets they refused');
+  withSocket(withJson(command));
+  action(cli, command, async (values) => {
+    const { io } = cli;
+    const answer = (await clientOf(values, io).get('/v1/policies')) as PolicyStatus;
+    if (jsonAsked(values)) {
+      writeJson(io, answer);
+      return 0;
+    }
+    if (answer.generation === 0) io.out('no policies are in force');
+    else
+      io.out(
+        `${answer.policies.length} policies in force (generation ${answer.generation}): ${answer.policies.join(', ')}`,
+      );
+    if (answer.drops.length === 0) return 0;
+    const rows = answer.drops.map((drop) => [
+      cell(drop.pod),
+      cell(drop.direction),
+      cell(String(drop.packets)),
+      cell(drop.policies.join(', ')),
+    ]);
+    const columns = [left('POD'), left('DIRECTION'), right('REFUSED'), left('UNDER')];
+    io.out(table(columns, rows, io.colour, Number.POSITIVE_INFINITY).join('\n'));
+    return 0;
+  });
+}
+
+function inWords({ allowed, isolating, by }: Decision): string {
+  if (by !== undefined) return `allowed by ${by.policy}, rule ${by.rule}`;
+  if (isolating.length === 0) return 'allowed: no policy selects it';
+  const names = isolating.join(', ');
+  return allowed ? `allowed: it is the same pod (under ${names})` : `refused: no rule of ${names} allows it`;
+}
+
+function partyOf({ pods }: PolicyReading, text: string): Party {
+  const named = pods.find((pod) => podName(pod) === text);
+  if (named !== undefined) return { pod: named };
+  const parsed = parseAddress(text);
+  if (!parsed.ok) {
+    const known = pods.slice(0, 10).map(podName).join(', ');
+    throw new VxsealError(
+      'request',
+      `${text}: no such pod, and no address`,
+      `known pods: ${known || 'none'}`,
+    );
+  }
+  const owner = pods.find((pod: PolicyPod) => pod.addresses.includes(parsed.value));
+  return owner === undefined ? { address: parsed.value } : { pod: owner };
+}
+
+function protocolOf(text: string): PolicyProtocol {
+  const name = text.toUpperCase();
+  if (name === 'TCP' || name === 'UDP' || name === 'SCTP') return name;
+  throw new VxsealError(
+    'request',
+    `--protocol ${text}: one of TCP, UDP, SCTP`,
+    'leave the port out for others',
+  );
+}
+
+function portOf(text: string): number {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
+  if (port >= 1 && port <= 65535) return port;
+  throw new VxsealError('request', `${text} is not a port`, 'give a number from 1 to 65535');
+}

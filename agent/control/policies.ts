@@ -1,0 +1,153 @@
+// Keeps the data plane's policies those of the source: at every pass, before pods are hooked, so that no pod is ever
+// reachable under fewer rules than it has. Attributes refused packets to the policies that isolate a pod.
+import type { IpAddress } from '../core/ids';
+import {
+  type NetworkPolicy,
+  type PolicyPod,
+  type PolicyReading,
+  type PolicySource,
+  policyName,
+} from '../core/policy';
+import {
+  compilePolicies,
+  type LocalPolicyPod,
+  type PolicyInput,
+  type RulesetEntry,
+} from '../core/policytables';
+import type { Datapath, Netlink } from '../ports';
+import type { AttachedPod } from './inspection';
+import { type Problems, reasonOf } from './problems';
+import type { PolicyDropStatus, PolicyStatus } from './status';
+
+/** Generations whose rulesets are remembered: packets they refused may be counted still. */
+const REMEMBERED = 64;
+const READ = 'policies';
+const INSTALL = 'policies of the data plane';
+
+export interface PolicyKeeperParts {
+  readonly netlink: Pick<Netlink, 'addresses'>;
+  readonly datapath: Pick<Datapath, 'policies'>;
+  readonly problems: Problems;
+  /** Undefined: none are configured. */
+  readonly source: PolicySource | undefined;
+  readonly hostVni: PolicyInput['hostVni'];
+}
+
+export class PolicyKeeper {
+  private reading: PolicyReading | undefined;
+  private installed = '';
+  private inForce: readonly string[] = [];
+  private readonly rulesets = new Map<number, readonly RulesetEntry[]>();
+
+  constructor(private readonly parts: PolicyKeeperParts) {}
+
+  /** Never rejects: failures are told as problems, and the rules before stand. */
+  async pass(pods: readonly AttachedPod[]): Promise<void> {
+    const { source, problems, datapath, netlink } = this.parts;
+    try {
+      if (source === undefined) {
+        datapath.policies.clear();
+        return;
+      }
+      await this.read(source);
+      const addresses = (await netlink.addresses()).map(({ address }) => address);
+      if (this.reading !== undefined) this.install(this.reading, pods, addresses);
+      problems.clear(INSTALL);
+    } catch (error) {
+      problems.report(
+        INSTALL,
+        reasonOf(error),
+        'the rules before stand; use fewer policies if a map is full',
+      );
+    }
+  }
+
+  status(): PolicyStatus {
+    return {
+      generation: this.parts.source === undefined ? 0 : this.parts.datapath.policies.generation(),
+      policies: this.inForce,
+      drops: this.drops(),
+    };
+  }
+
+  private async read(source: PolicySource): Promise<void> {
+    const { problems } = this.parts;
+    try {
+      this.reading = await source.read();
+    } catch (error) {
+      problems.report(READ, reasonOf(error), 'check policies.path; the policies read last stand');
+      return;
+    }
+    const [issue] = this.reading.issues;
+    const more = this.reading.issues.length - 1;
+    if (issue === undefined) problems.clear(READ);
+    else
+      problems.report(
+        READ,
+        more > 0 ? `${issue} (and ${more} more)` : issue,
+        'correct the file; what it said before stands',
+      );
+  }
+
+  private install(
+    reading: PolicyReading,
+    pods: readonly AttachedPod[],
+    addresses: readonly IpAddress[],
+  ): void {
+    const local = pods.map((pod) => localPod(pod, reading.pods));
+    const own = new Set(local.map(nameOf));
+    const input: PolicyInput = {
+      policies: sortedPolicies(reading.policies),
+      namespaces: reading.namespaces,
+      pods: [...reading.pods.filter((pod) => !own.has(nameOf(pod))), ...local],
+      local,
+      hostVni: this.parts.hostVni,
+      hostAddresses: [...new Set(addresses)].sort(),
+    };
+    const digest = JSON.stringify(input);
+    if (digest === this.installed && this.parts.datapath.policies.generation() !== 0) return;
+    const tables = compilePolicies(input);
+    const generation = this.parts.datapath.policies.install(tables);
+    this.installed = digest;
+    this.inForce = input.policies.map(policyName);
+    this.rulesets.set(generation, tables.rulesets);
+    for (const old of [...this.rulesets.keys()].slice(0, -REMEMBERED)) this.rulesets.delete(old);
+  }
+
+  private drops(): PolicyDropStatus[] {
+    const sums = new Map<string, PolicyDropStatus>();
+    for (const { generation, ruleset, packets, bytes } of this.parts.datapath.policies.drops()) {
+      const entry = this.rulesets.get(generation)?.find((each) => each.ruleset === ruleset);
+      if (entry === undefined) continue;
+      const { direction, pod, policies } = entry;
+      const key = JSON.stringify([direction, pod, policies]);
+      const before = sums.get(key) ?? { direction, pod, policies, packets: 0, bytes: 0 };
+      sums.set(key, {
+        ...before,
+        packets: before.packets + Number(packets),
+        bytes: before.bytes + Number(bytes),
+      });
+    }
+    return [...sums.values()].sort((a, b) => b.packets - a.packets || (a.pod < b.pod ? -1 : 1));
+  }
+}
+
+const nameOf = ({ vni, namespace, name }: Pick<PolicyPod, 'vni' | 'namespace' | 'name'>): string =>
+  `${vni}/${namespace}/${name}`;
+
+/** Labels and ports are the manifest's, addresses those that were found in the pod. */
+function localPod({ pod, entry }: AttachedPod, known: readonly PolicyPod[]): LocalPolicyPod {
+  const manifest = known.find((each) => nameOf(each) === nameOf(pod));
+  return {
+    vni: pod.vni,
+    namespace: pod.namespace,
+    name: pod.name,
+    labels: manifest?.labels ?? {},
+    ports: manifest?.ports ?? [],
+    addresses: entry.addresses,
+    ifindex: entry.ifindex,
+  };
+}
+
+const sortedPolicies = (policies: readonly NetworkPolicy[]): NetworkPolicy[] =>
+  [...policies].sort((a, b) => (policyName(a) < policyName(b) ? -1 : 1));

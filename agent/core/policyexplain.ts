@@ -1,0 +1,80 @@
+// Which rule decides, for people: reads the policies themselves, one connection at a time. The data plane's tables are
+// policytables.ts'; a test holds the two to each other. Pure.
+import { hostPrefix } from './bytes';
+import type { IpAddress } from './ids';
+import {
+  isolating,
+  namesAddress,
+  namesPod,
+  namespaceLabels,
+  type PolicyDirection,
+  type PolicyPod,
+  type PolicyProtocol,
+  type PolicyRule,
+  type PolicyWorld,
+  policyName,
+  rulesOf,
+} from './policy';
+
+/** A pod, or an address that is no pod's. */
+export type Party = { readonly pod: PolicyPod } | { readonly pod?: undefined; readonly address: IpAddress };
+
+export interface Decision {
+  readonly allowed: boolean;
+  /** That isolate the pod in this direction, "namespace/name"; none: everything is allowed. */
+  readonly isolating: readonly string[];
+  /** The policy whose rule allows it, and the rule's place in it, from 1. */
+  readonly by?: { readonly policy: string; readonly rule: number };
+}
+
+export interface Connection {
+  readonly from: Party;
+  readonly to: Party;
+  /** Undefined: another, such as ICMP. */
+  readonly protocol: PolicyProtocol | undefined;
+  /** Destination port; 0 where there is none. */
+  readonly port: number;
+}
+
+/** @returns what the pod's own side says; a party that is no pod has no policies. */
+export function decide(world: PolicyWorld, connection: Connection, direction: PolicyDirection): Decision {
+  const { from, to } = connection;
+  const [mine, other] = direction === 'egress' ? [from, to] : [to, from];
+  if (mine.pod === undefined) return { allowed: true, isolating: [] };
+  const policies = isolating(world.policies, mine.pod, direction);
+  const names = policies.map(policyName);
+  if (policies.length === 0 || mine.pod === other.pod) return { allowed: true, isolating: names };
+  for (const policy of policies) {
+    const rules = rulesOf(policy, direction) ?? [];
+    const index = rules.findIndex(
+      (rule) => namesParty(world, policy.namespace, rule, other) && namesPort(rule, connection),
+    );
+    if (index >= 0)
+      return { allowed: true, isolating: names, by: { policy: policyName(policy), rule: index + 1 } };
+  }
+  return { allowed: false, isolating: names };
+}
+
+function namesParty(world: PolicyWorld, namespace: string, { peers }: PolicyRule, party: Party): boolean {
+  if (peers.length === 0) return true;
+  const { pod } = party;
+  const addresses = pod === undefined ? [party.address] : pod.addresses;
+  const labelsOf = (name: string) => namespaceLabels(world.namespaces, name);
+  return peers.some(
+    (peer) =>
+      (pod !== undefined && namesPod(peer, namespace, pod, labelsOf)) ||
+      addresses.some((address) => namesAddress(peer, hostPrefix(address))),
+  );
+}
+
+function namesPort({ ports }: PolicyRule, { to, protocol, port }: Connection): boolean {
+  if (ports.length === 0) return true;
+  return ports.some((each) => {
+    if (each.protocol !== protocol) return false;
+    if (each.port === undefined) return true;
+    if (typeof each.port === 'number') return port >= each.port && port <= (each.endPort ?? each.port);
+    return (to.pod?.ports ?? []).some(
+      (named) => named.name === each.port && named.protocol === protocol && named.port === port,
+    );
+  });
+}
