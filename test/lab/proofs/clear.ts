@@ -20,7 +20,7 @@ const innerPacket = (context: Context, tag: Buffer): Buffer =>
   udp({ from: context.pod(1).address, to: context.pod(2).address }, SINK_PORT, SINK_PORT, tag);
 
 /** The payload of a UDP datagram that a VXLAN socket would decapsulate, in the clear. */
-const clearVxlan = (context: Context, tag: Buffer): Buffer =>
+export const clearVxlan = (context: Context, tag: Buffer): Buffer =>
   vxlan(VNI, ethernet(STRANGER_MAC, linkMac(victim(context).netns, 'vxseal0'), innerPacket(context, tag)));
 
 // ------------------------------------------------------------------------------------------- clear VXLAN
@@ -79,7 +79,7 @@ const vxlanFromHosts: readonly Forgery[] = [
     at: victim,
     send: castVxlan(
       (context) => victim(context).netns,
-      (context) => [victim(context).vtep, '127.0.0.1', '::1'],
+      (context) => [victim(context).vtep, '127.0.0.1'],
     ),
   },
   {

@@ -11,9 +11,11 @@ import {
   vxsealArgv,
   waitAnswering,
 } from '../agents';
-import { ipBatch, run, tryRun } from '../command';
+import { ipBatch, run, tryRun, until } from '../command';
 import type { LabLayout, NodeLayout } from '../layout';
 import { signal } from '../processes';
+
+const ATTACH_MS = 15_000;
 
 /** The wire is cut, then all that lives in memory is gone: process, pins, run directory, overlay device, routes. */
 export async function powerOff(node: NodeLayout): Promise<void> {
@@ -29,9 +31,18 @@ export async function powerOn(node: NodeLayout, program?: string): Promise<void>
   ipBatch(node.netns, ['link set eth0 up', `addr replace ${node.vtep6}/64 dev eth0 nodad`]);
   await waitAnswering(node, startAgent(node, program));
   for (const pod of node.pods) {
-    const outcome = await attachPod(node, pod);
-    if (outcome.status !== 0)
-      throw new Error(`${pod.name} cannot be attached: ${outcome.stderr || outcome.stdout}`);
+    let refused = '';
+    // A runtime tries again too while the agent says that it is not ready yet.
+    await until(
+      `${pod.name} is attached`,
+      ATTACH_MS,
+      async () => {
+        const outcome = await attachPod(node, pod);
+        refused = outcome.stderr || outcome.stdout;
+        return outcome.status === 0 ? true : undefined;
+      },
+      () => refused,
+    );
   }
 }
 
