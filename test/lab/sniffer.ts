@@ -23,13 +23,16 @@ function sentinel(): Buffer {
   return Buffer.concat([macBytes('ffffffffffff'), macBytes('021ab0ff0001'), SENTINEL_TYPE, randomBytes(64)]);
 }
 
-/** @param wire worker in the wire's namespace, to send the frames that mark beginning and end. */
-export async function sniff(lab: LabLayout, wire: Endpoint): Promise<Sniffer> {
+/**
+ * @param wire worker in the wire's namespace, to send the frames that mark beginning and end.
+ * @param device in that namespace
+ */
+export async function sniff(lab: LabLayout, wire: Endpoint, device = 'wire'): Promise<Sniffer> {
   const file = join(lab.captureDir, `${randomBytes(4).toString('hex')}.pcap`);
   const tcpdump = [
     'tcpdump',
     '-i',
-    'wire',
+    device,
     '-w',
     file,
     '-U',
@@ -52,7 +55,7 @@ export async function sniff(lab: LabLayout, wire: Endpoint): Promise<Sniffer> {
   const frames = (): Buffer[] => (existsSync(file) ? readPcap(readFileSync(file)) : []);
   const mark = async (): Promise<void> => {
     const frame = sentinel();
-    await wire.sendFrames('wire', [frame], false);
+    await wire.sendFrames(device, [frame], false);
     await until('the sniffer sees its own mark', READY_TIMEOUT_MS, () =>
       frames().some((seen) => seen.equals(frame)) ? true : undefined,
     );

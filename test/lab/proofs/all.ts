@@ -3,10 +3,12 @@ import type { ProofOf } from '../context';
 import { FORGERIES } from './forged';
 import { hostileHost, serviceAddress } from './hostile';
 import { attachLowersMtu, tcpWithoutIcmp, tooBigIsTold } from './mtu';
+import { madeAnew, overtaken } from './overtaken';
 import { clearIsSeen, reachUnseen } from './reach';
 import { killedAgent, rotatedKeys } from './restart';
 import { speed } from './speed';
 import { tenantsApart, tenantsShut } from './tenants';
+import { nothingAstray } from './uplink';
 
 export const ALL_PROOFS: readonly ProofOf[] = [
   attachLowersMtu,
@@ -19,6 +21,9 @@ export const ALL_PROOFS: readonly ProofOf[] = [
   ...FORGERIES,
   serviceAddress,
   hostileHost,
+  overtaken,
+  madeAnew,
+  nothingAstray,
   rotatedKeys,
   killedAgent,
   speed,
