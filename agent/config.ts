@@ -64,6 +64,7 @@ export interface Config {
     readonly prefixes: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
     /** Whole cluster ranges, of each VNI in use: what lies in them and belongs to no peer is dropped. */
     readonly protectedPrefixes: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
+    readonly pools: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
   };
   /** Folder of NetworkPolicy manifests; '' for none. */
   readonly policies: { readonly path: string };

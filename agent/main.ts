@@ -27,6 +27,7 @@ import { createNetnsOpener } from './kernel/netns';
 import { createTuner } from './kernel/tuning';
 import type { Clock, Log, TopologyBus } from './ports';
 import { Announcer } from './sources/announce';
+import { PodAnnouncer } from './sources/announcepods';
 import { CniSource } from './sources/cni';
 import { ConflistKeeper } from './sources/conflist';
 import { DirectoryBus } from './sources/directory';
@@ -34,7 +35,7 @@ import { GenerationFile } from './sources/generation';
 import { KafkaBus } from './sources/kafka';
 import { PolicyFolder } from './sources/policyfolder';
 import { RememberingBus } from './sources/remembering';
-import { SeenStore } from './sources/seen';
+import { claimNames, nodeNames, SeenStore } from './sources/seen';
 import { TopologyCache } from './sources/topology-cache';
 
 /** A superseded inbound SA goes once it was idle for this long: a small part of an epoch's life, or epochs pile up. */
@@ -86,9 +87,11 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
 
   const bootId = randomBytes(16).toString('hex');
   const version = installedVersion();
-  const seen = await SeenStore.open(join(config.stateDir, 'seen.json'));
+  const seen = await SeenStore.open(join(config.stateDir, 'seen.json'), nodeNames);
+  const seenPods = await SeenStore.open(join(config.stateDir, 'seen-pods.json'), claimNames);
   const bus = rememberingBus(config, clock, log, identity);
   const announcer = makeAnnouncer(config, { bus, clock, log, identity, bootId, version });
+  const podAnnouncer = makePodAnnouncer(config, { bus, clock, identity });
   const metrics = new Metrics();
   const room = new ControlRoom(roomSettings(config, bootId, version), {
     clock,
@@ -100,10 +103,16 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
     tuner: createTuner(native, log, tuning(config)),
     bus,
     announcer,
-    watchOwn: (record) => announcer.observe(record),
+    podAnnouncer,
+    watchOwn: (record) => {
+      announcer.observe(record);
+      podAnnouncer.observe(record);
+    },
     verify: (record, nowMs) => bus.verify(record, nowMs),
     remember: (highest) => seen.remember(highest),
     highest: seen.highest,
+    rememberPods: (highest) => seenPods.remember(highest),
+    highestOfPods: seenPods.highest,
     cni: (pods) => new CniSource(pods, { log, clock, measures: metrics }),
     policies:
       config.policies.path === '' ? undefined : new PolicyFolder(config.policies.path, config.overlay.vni),
@@ -182,6 +191,21 @@ function makeAnnouncer(
   });
 }
 
+function makePodAnnouncer(
+  config: Config,
+  { bus, clock, identity }: Pick<AnnouncerInput, 'bus' | 'clock' | 'identity'>,
+): PodAnnouncer {
+  return new PodAnnouncer({
+    node: config.nodeName,
+    leaseMs: config.keys.leaseMs,
+    bus,
+    clock,
+    generations: new GenerationFile(join(config.stateDir, 'pod-generation.json')),
+    certificate: () => identity.current().fingerprint,
+    sign: (announcement) => identity.current().sign(announcement),
+  });
+}
+
 function makeBus({ bus, kafka }: Config, clock: Clock, log: Log): TopologyBus {
   const topics = [NODES_TOPIC, PODS_TOPIC];
   return bus.type === 'kafka'
@@ -237,6 +261,7 @@ function roomSettings(config: Config, bootId: string, version: string): RoomSett
       mtuBytes: overlay.mtuBytes,
       prefixes: overlay.prefixes,
       protectedPrefixes: overlay.protectedPrefixes,
+      pools: overlay.pools.flatMap((group) => group.prefixes),
     },
     underlayDevices: underlay.devices,
     vteps: underlay.vteps,

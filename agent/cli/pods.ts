@@ -1,9 +1,9 @@
 // `vxseal pods list | attach | detach`: pods by hand, where no CNI plugin does it.
 import { type Command, InvalidArgumentError } from 'commander';
-import type { AttachRequest, PodStatus } from '../control/status';
+import type { AttachRequest, PodStatus, RemotePodStatus } from '../control/status';
 import { VxsealError } from '../errors';
 import { action, type Cli, type Values } from './command';
-import { writeJson } from './io';
+import { type ExitCode, writeJson } from './io';
 import { clientOf, jsonAsked, textOption, withJson, withSocket } from './options';
 import { cell, left, right, table } from './table';
 
@@ -15,16 +15,46 @@ export function registerPods(program: Command, cli: Cli): void {
 }
 
 function registerList(pods: Command, cli: Cli): void {
-  const command = pods.command('list', { isDefault: true }).description('exit code 1 if one is not ready');
+  const command = pods
+    .command('list', { isDefault: true })
+    .description('exit code 1 if one is not ready')
+    .option('--remote', 'those of other nodes, by their records; exit code 1 if one is in quarantine');
   withSocket(withJson(command));
   action(cli, command, async (values) => {
     const { io } = cli;
+    if (values.remote === true) return listRemote(cli, values);
     const answer = (await clientOf(values, io).get('/v1/pods')) as { readonly pods: readonly PodStatus[] };
     if (jsonAsked(values)) writeJson(io, answer);
     else
       io.out(answer.pods.length === 0 ? 'no pod is attached' : podTable(answer.pods, io.colour).join('\n'));
     return answer.pods.every(({ ready }) => ready) ? 0 : 1;
   });
+}
+
+async function listRemote({ io }: Cli, values: Values): Promise<ExitCode> {
+  const answer = (await clientOf(values, io).get('/v1/pods/remote')) as {
+    readonly pods: readonly RemotePodStatus[];
+  };
+  if (jsonAsked(values)) writeJson(io, answer);
+  else if (answer.pods.length === 0) io.out('no pod of another node is known');
+  else io.out(remoteTable(answer.pods, io.colour).join('\n'));
+  return answer.pods.every(({ state }) => state === 'live') ? 0 : 1;
+}
+
+function remoteTable(pods: readonly RemotePodStatus[], colour: boolean): string[] {
+  const columns = ['POD', 'NODE', 'STATE', 'ADDRESS', 'VNI', 'LABELS', 'WHY'].map((name) =>
+    name === 'VNI' ? right(name) : left(name),
+  );
+  const rows = pods.map(({ namespace, name, node, state, address, vni, labels, why }) => [
+    cell(namespace === '' ? name : `${namespace}/${name}`),
+    cell(node),
+    cell(state, state === 'live' ? 'good' : 'bad'),
+    cell(address),
+    cell(String(vni)),
+    cell(labels.join(',')),
+    cell(why),
+  ]);
+  return table(columns, rows, colour);
 }
 
 function podTable(pods: readonly PodStatus[], colour: boolean): string[] {

@@ -231,6 +231,12 @@ export const KEYS: KeyTable = {
     description:
       'Whole pod ranges of the cluster, for each VNI in use; they hold `overlay.prefixes`. What lies in them and belongs to no peer is dropped.',
   },
+  'overlay.pools': {
+    type: values.prefixGroups,
+    fallback: () => [],
+    description:
+      'Ranges of `overlay.vni` whose addresses belong to whichever node has the pod: each is claimed by a signed record of its own.',
+  },
   'policies.path': {
     type: values.optionalPath,
     fallback: () => '',

@@ -157,7 +157,8 @@ function assemble(values: ReadonlyMap<KeyPath, unknown>): Config {
   const { overlay } = config;
   const prefixes = nameVni(overlay.prefixes, config);
   const protectedPrefixes = nameVni(overlay.protectedPrefixes, config);
-  return { ...config, overlay: { ...overlay, prefixes, protectedPrefixes } };
+  const pools = nameVni(overlay.pools, config);
+  return { ...config, overlay: { ...overlay, prefixes, protectedPrefixes, pools } };
 }
 
 function nameVni(groups: readonly PrefixGroup[], config: Config): readonly PrefixGroup[] {
@@ -184,8 +185,15 @@ function crossCheck(config: Config, origins: ReadonlyMap<KeyPath, string>): Conf
       'Give a shorter path.',
     );
   }
-  const { vni, prefixes, protectedPrefixes } = config.overlay;
-  for (const { reason, remedy } of checkProtection(vni, prefixes, protectedPrefixes))
+  const { vni, prefixes, protectedPrefixes, pools } = config.overlay;
+  const foreign = pools.find((group) => group.vni !== vni);
+  if (foreign !== undefined)
+    report(
+      'overlay.pools',
+      `has a range of VNI ${foreign.vni}, and pools are of overlay.vni (${vni}) only`,
+      'Give tenants prefixes of each node: overlay.prefixes.',
+    );
+  for (const { reason, remedy } of checkProtection(vni, [...prefixes, ...pools], protectedPrefixes))
     report('overlay.protectedPrefixes', reason, remedy);
   checkKafka(config, report);
   return issues;

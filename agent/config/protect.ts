@@ -13,7 +13,7 @@ const NAME_RANGES = "Name the cluster's whole pod ranges, such as 10.244.0.0/16.
 
 /**
  * @param hostVni also in use where this node has no prefix in it: peers' prefixes are routed in it.
- * @param own this node's prefixes
+ * @param own this node's prefixes, and pools that it takes part in
  */
 export function checkProtection(
   hostVni: Vni,
@@ -39,7 +39,7 @@ export function checkProtection(
     if (ranges.length === 0) issues.push({ reason: `has none of VNI ${vni}`, remedy: NAME_RANGES });
     else if (bare.length > 0)
       issues.push({
-        reason: `of VNI ${vni} do not hold ${bare.join(', ')}, which overlay.prefixes has there`,
+        reason: `of VNI ${vni} do not hold ${bare.join(', ')}, which this node has there`,
         remedy: `Add the cluster's range that ${bare.join(', ')} is a part of.`,
       });
   }

@@ -1,7 +1,8 @@
 // What the control room is made of: its settings, and the parts it gets from outside. Shapes only.
-import type { AnnouncedEpoch } from '../core/announcement';
+import type { AnnouncedEpoch, PodContent } from '../core/announcement';
 import type { PrefixesOfVni } from '../core/desired';
 import type { NodeName } from '../core/ids';
+import type { ClaimName, OwnClaimsView } from '../core/podroster';
 import type { PolicySource } from '../core/policy';
 import type { PreSharedKey } from '../core/psk';
 import type { RecordOrder } from '../core/roster';
@@ -40,6 +41,12 @@ export interface Announcer {
   announce(record: OwnRecord): Promise<void>;
 }
 
+/** sources/announcepods.ts PodAnnouncer fits in. */
+export interface PodAnnouncer {
+  /** Brings the records of our pods to what is wanted; rejects when the bus took not all of it. */
+  announce(pods: readonly PodContent[], view: OwnClaimsView): Promise<void>;
+}
+
 /** identity/local.ts LocalIdentity fits in. */
 export interface OwnIdentity {
   readonly grant: { readonly vteps: readonly IpAddress[] };
@@ -67,11 +74,14 @@ export interface RoomParts {
   readonly tuner: UnderlayTuner;
   readonly bus: TopologyBus;
   readonly announcer: Announcer;
-  /** Sees every record before the roster does: ours may have been overwritten. */
+  readonly podAnnouncer: PodAnnouncer;
+  /** Sees every record before the rosters do: ours may have been overwritten. */
   readonly watchOwn: (record: BusRecord) => void;
   readonly verify: RecordParts['verify'];
   readonly remember: RecordParts['remember'];
   readonly highest: ReadonlyMap<NodeName, RecordOrder>;
+  readonly rememberPods: RecordParts['rememberPods'];
+  readonly highestOfPods: ReadonlyMap<ClaimName, RecordOrder>;
   /** Answers the container runtime's calls by the pods it is given. */
   readonly cni: (pods: PodGate) => CniAnswerer;
   /** As it is now: certificates are renewed while the agent runs. */

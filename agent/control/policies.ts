@@ -31,6 +31,8 @@ export interface PolicyKeeperParts {
   /** Undefined: none are configured. */
   readonly source: PolicySource | undefined;
   readonly hostVni: PolicyInput['hostVni'];
+  /** Pods of other nodes by their nodes' records; another version when they are others. */
+  readonly remote: () => { readonly version: number; readonly pods: readonly PolicyPod[] };
 }
 
 export class PolicyKeeper {
@@ -60,6 +62,11 @@ export class PolicyKeeper {
         'the rules before stand; use fewer policies if a map is full',
       );
     }
+  }
+
+  /** What the manifests say of a pod of this node. */
+  describe(pod: AttachedPod): Pick<PolicyPod, 'labels' | 'ports'> {
+    return localPod(pod, this.reading?.pods ?? []);
   }
 
   status(): PolicyStatus {
@@ -95,16 +102,24 @@ export class PolicyKeeper {
     addresses: readonly IpAddress[],
   ): void {
     const local = pods.map((pod) => localPod(pod, reading.pods));
+    const remote = this.parts.remote();
     const own = new Set(local.map(nameOf));
+    const described = new Set([...own, ...reading.pods.map(nameOf)]);
     const input: PolicyInput = {
       policies: sortedPolicies(reading.policies),
       namespaces: reading.namespaces,
-      pods: [...reading.pods.filter((pod) => !own.has(nameOf(pod))), ...local],
+      // Of a pod that both speak of, the manifest counts.
+      pods: [
+        ...reading.pods.filter((pod) => !own.has(nameOf(pod))),
+        ...remote.pods.filter((pod) => !described.has(nameOf(pod))),
+        ...local,
+      ],
       local,
       hostVni: this.parts.hostVni,
       hostAddresses: [...new Set(addresses)].sort(),
     };
-    const digest = JSON.stringify(input);
+    // There may be tens of thousands of remote pods: their version stands for them.
+    const digest = JSON.stringify({ ...input, pods: [reading.pods, local, remote.version] });
     if (digest === this.installed && this.parts.datapath.policies.generation() !== 0) return;
     const tables = compilePolicies(input);
     const generation = this.parts.datapath.policies.install(tables);

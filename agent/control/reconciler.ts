@@ -13,6 +13,7 @@ import {
 import { type EpochBook, noteEpochs, type RotationTiming } from '../core/epochs';
 import type { NodeName } from '../core/ids';
 import { plan } from '../core/plan';
+import type { RemotePod } from '../core/podroster';
 import { protectionGap } from '../core/protection';
 import type { PreSharedKey } from '../core/psk';
 import type { RosterNode } from '../core/roster';
@@ -54,6 +55,8 @@ export interface ReconcilerParts {
   readonly psk: PreSharedKey | undefined;
   readonly grantedVteps: () => readonly IpAddress[];
   readonly roster: { nodes(own: OwnClaims): RosterNode[]; inSync(): boolean };
+  /** Pods of other nodes as their records say. */
+  readonly remotePods: (nodes: readonly RosterNode[]) => readonly RemotePod[];
   readonly pods: {
     list(): AttachedPod[];
     closing(): number[];
@@ -225,6 +228,7 @@ export class Reconciler {
       peers,
       rotation,
       pods: pods.list().map((pod) => pod.entry),
+      remotePods: this.parts.remotePods(roster),
       closing: pods.closing(),
     });
     return {

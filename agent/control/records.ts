@@ -2,9 +2,16 @@
 // others by reason. Nothing hostile throws or stalls here. Also says from when on the roster is complete, and by
 // which clock leases end while the bus is lost.
 
-import type { VerifiedAnnouncement } from '../core/announcement';
+import {
+  isPodRecord,
+  PODS_TOPIC,
+  type VerifiedAnnouncement,
+  type VerifiedPodRecord,
+  type VerifiedRecord,
+} from '../core/announcement';
 import type { OwnClaims } from '../core/conflicts';
 import type { NodeName } from '../core/ids';
+import { type ClaimName, type OwnClaimsView, PodRoster, type RemotePod } from '../core/podroster';
 import type { Result } from '../core/result';
 import {
   fold,
@@ -32,24 +39,28 @@ const KEEP_MS = 24 * 3600_000;
 export interface RecordParts {
   readonly clock: Clock;
   readonly log: Log;
-  readonly verify: (record: BusRecord, nowMs: number) => Promise<Result<VerifiedAnnouncement, string>>;
+  readonly verify: (record: BusRecord, nowMs: number) => Promise<Result<VerifiedRecord, string>>;
   readonly busStatus: () => BusStatus;
   /** After an outage peers are given this long to publish again before their leases count. */
   readonly graceMs: number;
   /** Keeps the highest orders seen, with fsync. */
   readonly remember: (highest: ReadonlyMap<NodeName, RecordOrder>) => Promise<void>;
+  /** The same for the claims of pods' addresses. */
+  readonly rememberPods: (highest: ReadonlyMap<ClaimName, RecordOrder>) => Promise<void>;
   readonly changed: () => void;
 }
 
 interface Judged {
   readonly record: BusRecord;
-  readonly verified: VerifiedAnnouncement;
+  readonly verified: VerifiedRecord;
 }
 
 const keyOf = ({ topic, key }: BusRecord): string => `${topic}\n${key}`;
 
 export class RecordIntake {
   private roster: Roster;
+  private readonly claims: PodRoster;
+  private claimsSaved: number;
   /** By topic and key: of two records for one key only the later one stands on the bus. */
   private readonly waiting = new Map<string, BusRecord>();
   private working: Promise<void> | undefined;
@@ -67,8 +78,11 @@ export class RecordIntake {
   constructor(
     private readonly parts: RecordParts,
     highest: ReadonlyMap<NodeName, RecordOrder>,
+    highestOfPods: ReadonlyMap<ClaimName, RecordOrder>,
   ) {
     this.roster = rosterFrom(highest, parts.clock.nowMs());
+    this.claims = new PodRoster(highestOfPods, parts.clock.nowMs());
+    this.claimsSaved = this.claims.version;
   }
 
   /** Never throws. */
@@ -110,6 +124,19 @@ export class RecordIntake {
 
   own(claims: OwnClaims): RosterNode | undefined {
     return ownNode(this.roster, claims, this.leaseNowMs());
+  }
+
+  /** Pods of other nodes, by their nodes' records. @param nodes what nodes() gave */
+  pods(nodes: readonly RosterNode[], own: NodeName): RemotePod[] {
+    return this.claims.view(nodes, own, this.leaseNowMs());
+  }
+
+  /** What stands under our own name. */
+  ownPods(own: NodeName): OwnClaimsView {
+    return {
+      standing: this.claims.claimsOf(own, this.leaseNowMs()),
+      orderOf: (key) => this.claims.orderOf(key, own),
+    };
   }
 
   counts(): {
@@ -162,12 +189,32 @@ export class RecordIntake {
       const judged = await Promise.all(batch.map(([, record]) => this.judge(record)));
       await this.take(judged.filter((each) => each !== undefined));
     }
+    await this.saveClaims();
   }
 
   private async take(judged: readonly Judged[]): Promise<void> {
+    const ofNodes = judged.filter(({ record, verified }) => {
+      if (!isPodRecord(verified)) return true;
+      this.takePod(record, verified);
+      return false;
+    });
+    if (ofNodes.length > 0) await this.takeNodes(ofNodes);
+  }
+
+  private takePod(record: BusRecord, verified: VerifiedPodRecord): void {
+    const outcome = this.claims.fold(verified);
+    if (outcome === 'superseded' || outcome === 'crowded') {
+      this.count(outcome);
+      return;
+    }
+    this.acceptedCount += 1;
+    this.standing.set(keyOf(record), record);
+  }
+
+  private async takeNodes(judged: readonly Judged[]): Promise<void> {
     const { roster, outcomes } = fold(
       this.roster,
-      judged.map(({ verified }) => verified),
+      judged.map(({ verified }) => verified as VerifiedAnnouncement),
     );
     this.roster = sweep(roster, this.leaseNowMs(), KEEP_MS);
     for (const [index, outcome] of outcomes.entries()) {
@@ -178,16 +225,29 @@ export class RecordIntake {
       this.standing.set(keyOf(each.record), each.record);
       this.distrusted.delete(each.verified.announcement.node);
     }
-    for (const [key, record] of this.standing)
-      if (!this.roster.has(record.key as NodeName)) this.standing.delete(key);
     if (!outcomes.includes('accepted')) return;
     const highest = new Map([...this.roster].map(([node, entry]) => [node, entry.highest]));
-    await this.parts.remember(highest).catch((error: unknown) => {
-      this.parts.log.error(
-        { reason: reasonOf(error) },
-        'orders of records cannot be kept: a restart could be rolled back',
-      );
-    });
+    await this.parts.remember(highest).catch((error: unknown) => this.tellUnsaved(error));
+  }
+
+  /** Once for all that came together: there may be tens of thousands. */
+  private async saveClaims(): Promise<void> {
+    this.claims.sweep(this.leaseNowMs(), KEEP_MS);
+    for (const [key, record] of this.standing) {
+      const known =
+        record.topic === PODS_TOPIC ? this.claims.has(record.key) : this.roster.has(record.key as NodeName);
+      if (!known) this.standing.delete(key);
+    }
+    if (this.claims.version === this.claimsSaved) return;
+    this.claimsSaved = this.claims.version;
+    await this.parts.rememberPods(this.claims.orders()).catch((error: unknown) => this.tellUnsaved(error));
+  }
+
+  private tellUnsaved(error: unknown): void {
+    this.parts.log.error(
+      { reason: reasonOf(error) },
+      'orders of records cannot be kept: a restart could be rolled back',
+    );
   }
 
   private async judge(record: BusRecord): Promise<Judged | undefined> {
@@ -211,6 +271,11 @@ export class RecordIntake {
   private doubt(record: BusRecord, reason: string, detail: string): void {
     const key = keyOf(record);
     const standing = this.standing.get(key);
+    if (record.topic === PODS_TOPIC) {
+      // Whether its node counts is said by the node's own record; this one is only to be judged again.
+      this.keepDoubtful(key, record);
+      return;
+    }
     const node = record.key as NodeName; // verified: its key is its node
     if (standing === record) {
       // An end that came by itself is the roster's to tell.
@@ -219,6 +284,10 @@ export class RecordIntake {
     }
     // Only `revoked` is said of a record whose signature is good: its key is its node.
     if (reason === 'revoked' && standing === undefined) this.distrusted.set(node, `${reason}: ${detail}`);
+    this.keepDoubtful(key, record);
+  }
+
+  private keepDoubtful(key: string, record: BusRecord): void {
     this.doubtful.delete(key);
     this.doubtful.set(key, record);
     const [oldest] = this.doubtful.keys();

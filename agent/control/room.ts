@@ -13,6 +13,7 @@ import { timedPass } from './pace';
 import type { RoomParts, RoomSettings } from './parts';
 import { PeerIndex } from './peerindex';
 import { PeerStates } from './peerstates';
+import { PodRecords } from './podrecords';
 import { PodStore } from './pods';
 import { PolicyKeeper } from './policies';
 import { Problems } from './problems';
@@ -24,15 +25,16 @@ import type {
   AgentView,
   AttachRequest,
   BlockerName,
-  BusView,
   FlowStatus,
   PodStatus,
   PolicyStatus,
   Readiness,
+  RemotePodStatus,
   Status,
 } from './status';
 import { UnknownKeys } from './unknownkeys';
 import {
+  busView,
   dropViews,
   epochView,
   hookViews,
@@ -51,6 +53,7 @@ export class ControlRoom implements AgentView {
   private readonly epochs: Epochs;
   private readonly intake: RecordIntake;
   private readonly pods: PodStore;
+  private readonly podRecords: PodRecords;
   private readonly cni: CniAnswerer;
   private readonly reconciler: Reconciler;
   private readonly prober: Prober;
@@ -94,6 +97,14 @@ export class ControlRoom implements AgentView {
       grantedVteps: () => parts.identity().grant.vteps,
       roster: this.intake,
       pods: this.pods,
+      remotePods: (nodes) => this.podRecords.look(nodes),
+    });
+    this.podRecords = new PodRecords({
+      node: settings.node,
+      intake: this.intake,
+      announcer: parts.podAnnouncer,
+      problems: this.problems,
+      describe: (pod) => this.policyKeeper.describe(pod),
     });
     this.publication = new Publication(settings.overlay, suiteOf(parts.psk?.id ?? ''), {
       clock,
@@ -121,6 +132,7 @@ export class ControlRoom implements AgentView {
       problems: this.problems,
       source: parts.policies,
       hostVni: settings.overlay.hostVni,
+      remote: () => this.podRecords.forPolicies(),
     });
     this.loop = new Loop(clock, settings.reconcileIntervalMs, () => this.pass());
     this.view = {
@@ -173,6 +185,9 @@ export class ControlRoom implements AgentView {
       const mayPublish = this.intake.inSync();
       const before = this.epochs.announced()?.number;
       if (await this.publication.after(picture, mayPublish)) this.loop.kick();
+      // Behind the first record of ours: a pod counts with its node. Not waited for: a bus that is slow holds up nothing.
+      if (mayPublish && this.epochs.announced() !== undefined)
+        void this.podRecords.announce(this.pods.list());
       const published = this.epochs.announced();
       if (published !== undefined && published.number !== before)
         measures.rotated('published', clock.nowMs() - published.createdMs);
@@ -220,7 +235,7 @@ export class ControlRoom implements AgentView {
     return {
       node: this.nodeStatus(picture),
       readiness: this.readiness(),
-      bus: this.busView(),
+      bus: busView(this.settings.busType, this.parts.bus, this.intake, this.parts.clock.nowMs()),
       peers: picture === undefined ? [] : peerViews(picture, this.view),
       pods: this.pods.list().map((pod) => podView(picture, pod, this.problems)),
       sas: saViews(picture, this.view),
@@ -230,6 +245,10 @@ export class ControlRoom implements AgentView {
       maps: datapath.mapUsage(),
       problems: this.problems.list(),
     };
+  }
+
+  remotePods(): RemotePodStatus[] {
+    return this.podRecords.status();
   }
 
   policies(): PolicyStatus {
@@ -322,21 +341,6 @@ export class ControlRoom implements AgentView {
     };
   }
 
-  private busView(): BusView {
-    const { connected, lastSeenMs, error } = this.parts.bus.status();
-    const { accepted, refused } = this.intake.counts();
-    return {
-      type: this.settings.busType,
-      connected,
-      inSync: this.intake.inSync(),
-      lastSeenMs,
-      stalenessMs: lastSeenMs === 0 ? 0 : Math.max(0, this.parts.clock.nowMs() - lastSeenMs),
-      error,
-      acceptedRecords: accepted,
-      refusedRecords: refused,
-    };
-  }
-
   /** Not hooks of other devices, which come and go with other pods, nor what the operator is warned of. */
   private podBlockers(): string[] {
     const named: readonly BlockerName[] = ['kernel', 'bus-sync', 'datapath', 'link', 'keys'];
@@ -355,26 +359,28 @@ export class ControlRoom implements AgentView {
   }
 
   private makeIntake(): RecordIntake {
-    const { clock, log, bus, verify, remember, highest } = this.parts;
+    const { clock, log, bus, verify, remember, highest, rememberPods, highestOfPods } = this.parts;
     return new RecordIntake(
       {
         clock,
         log,
         verify,
         remember,
+        rememberPods,
         busStatus: () => bus.status(),
         graceMs: this.settings.leaseMs,
         changed: () => this.loop.kick(),
       },
       highest,
+      highestOfPods,
     );
   }
 
   private makePods(): PodStore {
     const { opener, netlink, clock, log, checkpoint } = this.parts;
-    const { hostVni, prefixes } = this.settings.overlay;
+    const { hostVni, prefixes, pools } = this.settings.overlay;
     return new PodStore(
-      { hostVni, prefixes },
+      { hostVni, prefixes: [...prefixes, { vni: hostVni, prefixes: pools }] },
       {
         opener,
         netlink,

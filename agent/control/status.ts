@@ -183,6 +183,19 @@ export interface PodStatus {
   readonly why: string;
 }
 
+/** A pod of another node, by that node's record of one of its addresses. */
+export interface RemotePodStatus {
+  readonly vni: number;
+  readonly address: string;
+  readonly node: string;
+  readonly namespace: string;
+  readonly name: string;
+  /** "key=value". */
+  readonly labels: readonly string[];
+  readonly state: 'live' | 'quarantined';
+  readonly why: string;
+}
+
 export interface SaStatus {
   readonly direction: 'tx' | 'rx';
   readonly node: string;
@@ -256,6 +269,8 @@ export interface PolicyStatus {
 
 export interface AgentView {
   status(): Status;
+  /** Of all other nodes, sorted. */
+  remotePods(): readonly RemotePodStatus[];
   policies(): PolicyStatus;
   readiness(): Readiness;
   /** Drops and a sample of what is forwarded, as long as somebody watches. @returns how to stop. */

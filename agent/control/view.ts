@@ -3,7 +3,7 @@ import type { NodeName, PeerNumber, Spi } from '../core/ids';
 import { epochFingerprint } from '../core/keyschedule';
 import type { RosterNode } from '../core/roster';
 import type { HookEntry } from '../core/state';
-import type { Clock, Datapath, DropCount, InstalledTxSa, PeerTraffic } from '../ports';
+import type { Clock, Datapath, DropCount, InstalledTxSa, PeerTraffic, TopologyBus } from '../ports';
 import type { Epochs } from './epochs';
 import type { AttachedPod } from './inspection';
 import type { Prober } from './liveness';
@@ -11,7 +11,17 @@ import { PeerIndex } from './peerindex';
 import type { PeerStates } from './peerstates';
 import type { Problems } from './problems';
 import type { Picture } from './reconciler';
-import type { DropStatus, HookStatus, NodeStatus, PeerStatus, PodStatus, SaStatus, Traffic } from './status';
+import type { RecordIntake } from './records';
+import type {
+  BusView,
+  DropStatus,
+  HookStatus,
+  NodeStatus,
+  PeerStatus,
+  PodStatus,
+  SaStatus,
+  Traffic,
+} from './status';
 import type { UnknownKeys } from './unknownkeys';
 import { judgePeer } from './verdict';
 
@@ -250,5 +260,25 @@ export function podView(picture: Picture | undefined, pod: AttachedPod, problems
     mtuBytes: pod.mtuBytes,
     ready: missing === undefined,
     why: missing ?? '',
+  };
+}
+
+export function busView(
+  type: string,
+  bus: Pick<TopologyBus, 'status'>,
+  intake: Pick<RecordIntake, 'counts' | 'inSync'>,
+  nowMs: number,
+): BusView {
+  const { connected, lastSeenMs, error } = bus.status();
+  const { accepted, refused } = intake.counts();
+  return {
+    type,
+    connected,
+    inSync: intake.inSync(),
+    lastSeenMs,
+    stalenessMs: lastSeenMs === 0 ? 0 : Math.max(0, nowMs - lastSeenMs),
+    error,
+    acceptedRecords: accepted,
+    refusedRecords: refused,
   };
 }

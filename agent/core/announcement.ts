@@ -1,6 +1,7 @@
 // Grammar of the topology records: the JSON payloads of docs/keys.md §5. Decoding bytes and verifying trust are
 // verify.ts; this file owns the shapes and nothing else.
 import type { IpAddress, NodeName, Prefix, Vni } from './ids';
+import type { Labels, NamedPort } from './policy';
 
 export const NODES_TOPIC = 'vxseal.nodes.v1';
 export const PODS_TOPIC = 'vxseal.pods.v1';
@@ -56,14 +57,68 @@ export interface NodeWithdrawal {
   readonly notAfterMs: number;
 }
 
-/** Bytes that parsed as a record of ours. Nothing in it may be believed. */
-export type UnverifiedAnnouncement = NodeAnnouncement | NodeWithdrawal;
+/** What a node says of one address of a pod that runs on it. */
+export interface PodContent {
+  readonly vni: Vni;
+  readonly address: IpAddress;
+  /** The runtime's; '' where there is none. */
+  readonly uid: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels: Labels;
+  readonly ports: readonly NamedPort[];
+  /** Of the pod's device. */
+  readonly mtuBytes: number;
+}
 
-/** Signature, chain, grant, key and lease form are good; order and lease expiry are the roster's. */
-export interface VerifiedAnnouncement {
-  readonly announcement: NodeAnnouncement | NodeWithdrawal;
+/** A claim of one address for one pod; it counts while its node does. */
+export interface PodAnnouncement extends PodContent {
+  readonly kind: 'pod';
+  readonly node: NodeName;
+  readonly generation: number;
+  readonly sequence: number;
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
+}
+
+/** Signed end of such a claim. */
+export interface PodWithdrawal {
+  readonly kind: 'pod-withdrawal';
+  readonly node: NodeName;
+  readonly vni: Vni;
+  readonly address: IpAddress;
+  readonly generation: number;
+  readonly sequence: number;
+  readonly notAfterMs: number;
+}
+
+export type NodeRecord = NodeAnnouncement | NodeWithdrawal;
+export type PodRecord = PodAnnouncement | PodWithdrawal;
+
+/** Bytes that parsed as a record of ours. Nothing in it may be believed. */
+export type UnverifiedAnnouncement = NodeRecord | PodRecord;
+
+/** Signature, chain, grant, key and lease form are good; order and lease expiry are the rosters'. */
+interface Verified<A> {
+  readonly announcement: A;
   /** End of the signing certificate, wall clock in milliseconds. */
   readonly certificateNotAfterMs: number;
   /** Lower-case hex serial number of the signing certificate. */
   readonly certificateSerial: string;
 }
+
+export type VerifiedAnnouncement = Verified<NodeRecord>;
+export type VerifiedPodRecord = Verified<PodRecord>;
+export type VerifiedRecord = VerifiedAnnouncement | VerifiedPodRecord;
+
+export function isPodRecord(verified: VerifiedRecord): verified is VerifiedPodRecord {
+  const { kind } = verified.announcement;
+  return kind === 'pod' || kind === 'pod-withdrawal';
+}
+
+/** Key of a pod's records on their topic. */
+export const podKey = ({ vni, address }: Pick<PodContent, 'vni' | 'address'>): string => `${vni}/${address}`;
+
+/** Key of a record on its topic. */
+export const keyOfRecord = (record: UnverifiedAnnouncement): string =>
+  record.kind === 'pod' || record.kind === 'pod-withdrawal' ? podKey(record) : record.node;

@@ -12,6 +12,7 @@ import {
 } from './ids';
 import { innerMtuBytes } from './mtu';
 import { nodeIdentity, nodeMac } from './names';
+import { announces, isInNodePrefix, type RemotePod } from './podroster';
 import { holdingOuterAddresses } from './protection';
 import type { RosterNode } from './roster';
 import type { Rotation } from './rotation';
@@ -52,6 +53,8 @@ export interface OverlayConfig {
   readonly vteps: readonly IpAddress[];
   readonly prefixes: readonly PrefixesOfVni[];
   readonly protectedPrefixes: readonly PrefixesOfVni[];
+  /** Of the host's VNI: addresses that belong to whichever node has the pod. */
+  readonly pools: readonly Prefix[];
 }
 
 /** A peer that takes part: live, reachable over a family we share, with a number. */
@@ -74,6 +77,8 @@ export interface DesiredInput {
   readonly peers: readonly Peer[];
   readonly rotation: Rotation;
   readonly pods: readonly PodEntry[];
+  /** Pods of other nodes by their records; those within what their node announces as a whole change nothing. */
+  readonly remotePods?: readonly RemotePod[];
   /** Devices whose pod has ended but which still stand: without an entry of their own their hooks drop everything. */
   readonly closing?: readonly number[];
 }
@@ -172,11 +177,50 @@ export function overlayMtus(
 /** Largest outer packet the data plane can seal (bpf/aead.h AEAD_MAX_TEXT, less headers and padding). */
 const MAX_UNDERLAY_MTU_BYTES = 9200;
 
+/** An address that needs an entry of its own, and whose it is: a longer prefix than any node's. */
+interface PodAddress {
+  readonly vni: Vni;
+  readonly address: IpAddress;
+  readonly peer: PeerNumber;
+}
+
+/**
+ * Addresses that are assigned across nodes, one by one. Where two claim one, or one claims what another announces as a
+ * whole, nobody gets it; our own pods always have theirs.
+ */
+function podAddresses({ config, roster, peers, pods, remotePods = [] }: DesiredInput): PodAddress[] {
+  const own = pods.flatMap(({ vni, addresses }) =>
+    addresses
+      .filter((address) => !announces(config.prefixes, { vni, address }))
+      .map((address) => ({ vni, address, peer: PEER_LOCAL })),
+  );
+  const taken = new Set(
+    pods.flatMap(({ vni, addresses }) => addresses.map((address) => `${vni}/${address}`)),
+  );
+  const records = new Map(roster.map(({ node, record }) => [node, record]));
+  const numbers = new Map(peers.map(({ node, entry }) => [node, entry.number]));
+  const theirs = remotePods.flatMap(({ record, state }): PodAddress[] => {
+    const { vni, address, node } = record;
+    const owner = records.get(node);
+    if (owner === undefined || taken.has(`${vni}/${address}`)) return [];
+    if (state === 'quarantined') return [{ vni, address, peer: PEER_NONE }];
+    if (isInNodePrefix(record, owner) || announces(config.prefixes, record)) return [];
+    const isAnothers = [...records.values()].some(
+      (other) => other !== owner && other !== undefined && announces(other.prefixes, record),
+    );
+    return [{ vni, address, peer: isAnothers ? PEER_NONE : (numbers.get(node) ?? PEER_NONE) }];
+  });
+  return [...own, ...theirs];
+}
+
 /**
  * Entries of the overlay map. Where several claim one prefix the first of these wins: ourselves, a peer, PEER_NONE.
  * Nodes that are not live keep their addresses as PEER_NONE: traffic to them is dropped, not sent in clear.
  */
-function overlayEntries({ config, roster, peers, pods }: DesiredInput): OverlayEntry[] {
+function overlayEntries(
+  { config, roster, peers, pods }: DesiredInput,
+  addresses: readonly PodAddress[],
+): OverlayEntry[] {
   const entries = new Map<string, OverlayEntry>();
   const claim = (vni: Vni, prefix: Prefix, peer: PeerNumber, node: boolean): void => {
     const key = `${vni}/${prefix}`;
@@ -206,6 +250,8 @@ function overlayEntries({ config, roster, peers, pods }: DesiredInput): OverlayE
     if (reachable.has(node) || state === 'withdrawn' || record === undefined) continue;
     claimAll(record.prefixes, record.vteps, PEER_NONE);
   }
+  for (const { vni, address, peer } of addresses)
+    if (vnis.has(vni)) claim(vni, hostPrefix(address), peer, false);
   claimAll(config.protectedPrefixes, [], PEER_NONE);
   return [...entries.values()].sort((a, b) => a.vni - b.vni || compare(a.prefix, b.prefix));
 }
@@ -229,11 +275,17 @@ function hookEntries({ config, links, underlay, pods, closing = [] }: DesiredInp
  * behind the routes to our own pods, everything that is the overlay's is unreachable: without the device, or for a
  * pod that is gone, the default route would take it.
  */
-function routeEntries({ config, peers, roster }: DesiredInput): RouteEntry[] {
+function routeEntries(
+  { config, peers, roster }: DesiredInput,
+  addresses: readonly PodAddress[],
+): RouteEntry[] {
   const ofHost = (groups: readonly PrefixesOfVni[]): readonly Prefix[] =>
     groups.flatMap((group) => (group.vni === config.hostVni ? group.prefixes : []));
   const own = ofHost(config.prefixes);
-  const theirs = peers.flatMap((peer) => ofHost(peer.prefixes));
+  const singles = addresses
+    .filter(({ vni, peer }) => vni === config.hostVni && peer !== PEER_LOCAL && peer !== PEER_NONE)
+    .map(({ address }) => hostPrefix(address));
+  const theirs = [...peers.flatMap((peer) => ofHost(peer.prefixes)), ...singles];
   const known = roster.flatMap(({ state, record }) =>
     state === 'withdrawn' || record === undefined ? [] : ofHost(record.prefixes),
   );
@@ -260,6 +312,7 @@ export function desired(input: DesiredInput): DesiredState {
   if (devices.length === 0) throw new RangeError(`no underlay device of ${underlay.join(', ')} is there`);
   const { underlayMtuBytes, vxlanMtuBytes } = overlayMtus(config, devices, peers);
   const mac = nodeMac(config.node);
+  const addresses = podAddresses(input);
   return {
     settings: {
       hostVni: config.hostVni,
@@ -272,13 +325,13 @@ export function desired(input: DesiredInput): DesiredState {
     },
     vxlan: { name: config.device, mac, port: config.vxlanPort, mtuBytes: vxlanMtuBytes },
     peers: peers.map((peer) => peer.entry).sort((a, b) => a.number - b.number),
-    overlay: overlayEntries(input),
+    overlay: overlayEntries(input, addresses),
     rxSas: rotation.rxSas,
     txSas: rotation.txSas,
     keptRxSas: rotation.keptRxSas,
     keptTxSas: rotation.keptTxSas,
     pods: [...pods].sort((a, b) => a.ifindex - b.ifindex),
     hooks: hookEntries(input),
-    routes: routeEntries(input),
+    routes: routeEntries(input, addresses),
   };
 }

@@ -8,9 +8,22 @@ import {
   type NodeWithdrawal,
   type UnverifiedAnnouncement,
 } from './announcement';
-import { addressFamily, parseAddress, parsePrefix, prefixCoversMapped } from './bytes';
-import type { IpAddress, NodeName, Prefix, Vni } from './ids';
-import { parseNodeName } from './names';
+import { addressFamily, parsePrefix, prefixCoversMapped } from './bytes';
+import {
+  asAddress,
+  asInteger,
+  asList,
+  asNode,
+  asObject,
+  asText,
+  asVni,
+  type Fields,
+  malformed,
+  PayloadError,
+  type PayloadReason,
+} from './fields';
+import type { IpAddress, Prefix } from './ids';
+import { decodePod, decodePodWithdrawal, podFields, podWithdrawalFields } from './podpayload';
 import { accept, type Result, refuse } from './result';
 
 export const PAYLOAD_VERSION = 1;
@@ -21,32 +34,43 @@ const MAX_PREFIXES = 256;
 const MAX_SUITES = 8;
 const X25519_KEY_BYTES = 32;
 
-export type PayloadReason = 'malformed' | 'unknown-version' | 'no-key';
 export type RecordKind = UnverifiedAnnouncement['kind'];
 
 /** UTF-8 JSON of the one canonical form. */
 export function encodePayload(record: UnverifiedAnnouncement): Uint8Array {
-  const head = { v: PAYLOAD_VERSION, node: record.node };
-  const order = { generation: record.generation, sequence: record.sequence };
-  const value =
-    record.kind === 'withdrawal'
-      ? { ...head, ...order, notAfterMs: record.notAfterMs }
-      : {
-          ...head,
-          bootId: record.bootId,
-          ...order,
-          notBeforeMs: record.notBeforeMs,
-          notAfterMs: record.notAfterMs,
-          vteps: record.vteps,
-          port: record.port,
-          prefixes: sortedPrefixes(record.prefixes),
-          suites: record.suites,
-          epoch: encodeEpoch(record.epoch),
-          olderEpochs: (record.olderEpochs ?? []).map(encodeEpoch),
-          agentVersion: record.agentVersion,
-        };
-  return new TextEncoder().encode(JSON.stringify(value));
+  return new TextEncoder().encode(JSON.stringify({ v: PAYLOAD_VERSION, ...fieldsOf(record) }));
 }
+
+function fieldsOf(record: UnverifiedAnnouncement): object {
+  switch (record.kind) {
+    case 'node':
+      return nodeFields(record);
+    case 'withdrawal': {
+      const { node, generation, sequence, notAfterMs } = record;
+      return { node, generation, sequence, notAfterMs };
+    }
+    case 'pod':
+      return podFields(record);
+    case 'pod-withdrawal':
+      return podWithdrawalFields(record);
+  }
+}
+
+const nodeFields = (record: NodeAnnouncement): object => ({
+  node: record.node,
+  bootId: record.bootId,
+  generation: record.generation,
+  sequence: record.sequence,
+  notBeforeMs: record.notBeforeMs,
+  notAfterMs: record.notAfterMs,
+  vteps: record.vteps,
+  port: record.port,
+  prefixes: sortedPrefixes(record.prefixes),
+  suites: record.suites,
+  epoch: encodeEpoch(record.epoch),
+  olderEpochs: (record.olderEpochs ?? []).map(encodeEpoch),
+  agentVersion: record.agentVersion,
+});
 
 const encodeEpoch = ({ number, publicKey }: AnnouncedEpoch): object => ({
   number,
@@ -73,7 +97,7 @@ export function decodePayload(
       const version = Number.isSafeInteger(fields.v) ? String(fields.v) : 'none';
       return refuse('unknown-version', `payload version ${version}, ours is ${PAYLOAD_VERSION}`);
     }
-    const record = kind === 'node' ? decodeNode(fields) : decodeWithdrawal(fields);
+    const record = DECODERS[kind](fields);
     const canonical = encodePayload(record);
     if (canonical.length !== bytes.length || !canonical.every((byte, index) => byte === bytes[index])) {
       throw new PayloadError('malformed', 'payload: not in canonical form, or with fields that are not ours');
@@ -93,20 +117,12 @@ function parseJson(bytes: Uint8Array): unknown {
   }
 }
 
-/** Carries a refusal up to decodePayload, which is the only one to see it. */
-class PayloadError extends Error {
-  constructor(
-    readonly reason: PayloadReason,
-    message: string,
-  ) {
-    super(message);
-  }
-}
-
-type Fields = Readonly<Record<string, unknown>>;
-
-const malformed = (field: string, expected: string): PayloadError =>
-  new PayloadError('malformed', `${field}: ${expected} expected`);
+const DECODERS: Readonly<Record<RecordKind, (fields: Fields) => UnverifiedAnnouncement>> = {
+  node: decodeNode,
+  withdrawal: decodeWithdrawal,
+  pod: decodePod,
+  'pod-withdrawal': decodePodWithdrawal,
+};
 
 function decodeNode(fields: Fields): NodeAnnouncement {
   return {
@@ -138,41 +154,8 @@ function decodeWithdrawal(fields: Fields): NodeWithdrawal {
   };
 }
 
-function asNode(value: unknown): NodeName {
-  const name = typeof value === 'string' ? parseNodeName(value) : undefined;
-  if (name?.ok !== true) throw malformed('node', 'node name');
-  return name.value;
-}
-
-function asObject(value: unknown, field: string): Fields {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed(field, 'object');
-  return value as Fields;
-}
-
-function asList(value: unknown, field: string, most: number): readonly unknown[] {
-  if (!Array.isArray(value) || value.length > most) throw malformed(field, `list of at most ${most}`);
-  return value;
-}
-
-function asText(value: unknown, field: string, grammar: RegExp): string {
-  if (typeof value !== 'string' || !grammar.test(value))
-    throw malformed(field, `text like ${grammar.source}`);
-  return value;
-}
-
-function asInteger(value: unknown, field: string, least: number, most = Number.MAX_SAFE_INTEGER): number {
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < least || value > most) {
-    throw malformed(field, `integer from ${least} to ${most}`);
-  }
-  return value;
-}
-
 function asVteps(value: unknown): IpAddress[] {
-  const vteps = asList(value, 'vteps', 2).map((item) => {
-    const address = typeof item === 'string' ? parseAddress(item) : undefined;
-    if (address?.ok !== true) throw malformed('vteps', 'address');
-    return address.value;
-  });
+  const vteps = asList(value, 'vteps', 2).map((item) => asAddress(item, 'vteps'));
   if (new Set(vteps.map(addressFamily)).size !== vteps.length || vteps.length === 0) {
     throw malformed('vteps', 'at least one address, at most one of each family');
   }
@@ -184,7 +167,7 @@ function asPrefixes(value: unknown): NodeAnnouncement['prefixes'] {
   let total = 0;
   return asList(value, 'prefixes', MAX_VNIS).map((item) => {
     const group = asObject(item, 'prefixes');
-    const vni = asInteger(group.vni, 'prefixes.vni', 1, 0xffffff);
+    const vni = asVni(group.vni, 'prefixes.vni');
     if (vni <= before) throw malformed('prefixes.vni', 'each once, in rising order');
     before = vni;
     const prefixes = asList(group.prefixes, 'prefixes', MAX_PREFIXES).map(asPrefix);
@@ -193,7 +176,7 @@ function asPrefixes(value: unknown): NodeAnnouncement['prefixes'] {
     if (prefixes.some((prefix, index) => index > 0 && (prefixes[index - 1] ?? '') >= prefix)) {
       throw malformed('prefixes', 'each once, in text order');
     }
-    return { vni: vni as Vni, prefixes };
+    return { vni, prefixes };
   });
 }
 

@@ -1,7 +1,7 @@
 // The fold of verified records into who is in the overlay. Order of arrival does not matter: every step keeps a
 // maximum, a minimum or a set, and time enters only when the roster is viewed. Trust was verify.ts'; a tombstone
 // never comes here, it is only a hint to look again.
-import type { NodeAnnouncement, VerifiedAnnouncement } from './announcement';
+import type { NodeAnnouncement, VerifiedAnnouncement, VerifiedRecord } from './announcement';
 import { findConflicts, type OwnClaims } from './conflicts';
 import { sha256, toHex } from './crypto';
 import type { NodeName } from './ids';
@@ -122,7 +122,8 @@ function compareToEntry(verified: VerifiedAnnouncement, entry: RosterEntry | und
   return ours > theirs ? 'accepted' : 'superseded';
 }
 
-const contentOf = (verified: VerifiedAnnouncement): string => {
+/** Of two records of one order: equal for the same one. */
+export const contentOf = (verified: VerifiedRecord): string => {
   const text = JSON.stringify(verified, (_, value) => (value instanceof Uint8Array ? toHex(value) : value));
   return toHex(sha256(text));
 };

@@ -1,6 +1,7 @@
 // Whether a decoded record may be believed, given what its verified certificate grants: names, grant, lease, key,
 // suite. Pure; signature and chain are identity/record.ts, order and expiry over time are the roster.
-import type { NodeAnnouncement, UnverifiedAnnouncement } from './announcement';
+import type { NodeAnnouncement, PodAnnouncement, UnverifiedAnnouncement } from './announcement';
+import { hostPrefix } from './bytes';
 import { claimOutsideGrant, type Grant } from './grant';
 import type { Vni } from './ids';
 import { offeredPsk } from './psk';
@@ -64,7 +65,24 @@ export function checkClaims(
   if (record.notAfterMs > nowMs + MAX_LEASE_MS + MAX_SKEW_MS) {
     return refuse('bad-lease', `ends ${record.notAfterMs - nowMs} ms from now`);
   }
-  return record.kind === 'node' ? checkNode(record, grant, nowMs, hostVni) : accept(record);
+  if (record.kind === 'withdrawal') return accept(record);
+  if (record.kind === 'node') return checkNode(record, grant, nowMs, hostVni);
+  const prefixes = [{ vni: record.vni, prefixes: [hostPrefix(record.address)] }];
+  const outside = claimOutsideGrant(grant, { vteps: [], prefixes }, hostVni);
+  if (outside !== undefined) return refuse('outside-grant', `${grant.node} claims ${outside} for a pod`);
+  return record.kind === 'pod' ? checkLease(record, nowMs) : accept(record);
+}
+
+function checkLease<T extends NodeAnnouncement | PodAnnouncement>(
+  record: T,
+  nowMs: number,
+): Result<T, RejectReason> {
+  const leaseMs = record.notAfterMs - record.notBeforeMs;
+  if (leaseMs <= 0 || leaseMs > MAX_LEASE_MS) return refuse('bad-lease', `lease of ${leaseMs} ms`);
+  if (record.notBeforeMs > nowMs + MAX_SKEW_MS) {
+    return refuse('bad-lease', `begins ${record.notBeforeMs - nowMs} ms from now`);
+  }
+  return accept(record);
 }
 
 function checkNode(
@@ -75,11 +93,8 @@ function checkNode(
 ): Result<NodeAnnouncement, RejectReason> {
   const outside = claimOutsideGrant(grant, record, hostVni);
   if (outside !== undefined) return refuse('outside-grant', `${grant.node} claims ${outside}`);
-  const leaseMs = record.notAfterMs - record.notBeforeMs;
-  if (leaseMs <= 0 || leaseMs > MAX_LEASE_MS) return refuse('bad-lease', `lease of ${leaseMs} ms`);
-  if (record.notBeforeMs > nowMs + MAX_SKEW_MS) {
-    return refuse('bad-lease', `begins ${record.notBeforeMs - nowMs} ms from now`);
-  }
+  const lease = checkLease(record, nowMs);
+  if (!lease.ok) return lease;
   if ([record.epoch, ...(record.olderEpochs ?? [])].some((epoch) => isLowOrder(epoch.publicKey)))
     return refuse('no-key', `${grant.node}: X25519 key of low order`);
   if (offeredPsk(record.suites) === undefined)

@@ -56,6 +56,9 @@ function statusRoutes(server: FastifyInstance, agent: AgentView): void {
   server.get('/v1/status', answer(schemas.status, 'Everything at once'), async () => agent.status());
   server.get('/v1/peers', answer(schemas.peers, 'All peers'), async () => ({ peers: agent.status().peers }));
   server.get('/v1/pods', answer(schemas.pods, 'Local pods'), async () => ({ pods: agent.status().pods }));
+  server.get('/v1/pods/remote', answer(schemas.remotePods, 'Pods of other nodes'), async () => ({
+    pods: agent.remotePods(),
+  }));
   server.get('/v1/sas', answer(schemas.sas, 'Security associations, keys as fingerprints'), async () => ({
     sas: agent.status().sas,
   }));

@@ -95,6 +95,18 @@ export const pod = record({
   why: text,
 });
 
+const remotePod = record({
+  vni: whole,
+  address: text,
+  node: text,
+  namespace: text,
+  name: text,
+  labels: texts,
+  state: text,
+  why: text,
+});
+export const remotePods = record({ pods: list(remotePod) });
+
 export const sa = record({
   direction: text,
   node: text,

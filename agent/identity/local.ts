@@ -2,7 +2,7 @@
 // said with the file and the remedy. The private key never leaves this object but as a signature.
 import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
-import type { UnverifiedAnnouncement, VerifiedAnnouncement } from '../core/announcement';
+import type { UnverifiedAnnouncement, VerifiedRecord } from '../core/announcement';
 import type { Grant } from '../core/grant';
 import type { NodeName, Vni } from '../core/ids';
 import type { Result } from '../core/result';
@@ -44,7 +44,7 @@ export interface LocalIdentity {
   /** Value to publish under the node's name. */
   sign(announcement: UnverifiedAnnouncement): Promise<Uint8Array>;
   /** verifyRecord() against our roots and trust domain. */
-  verify(record: BusRecord, nowMs: number, hostVni: Vni): Promise<Result<VerifiedAnnouncement, RejectReason>>;
+  verify(record: BusRecord, nowMs: number, hostVni: Vni): Promise<Result<VerifiedRecord, RejectReason>>;
 }
 
 /** Throws VxsealError 'identity' naming the file, the reason and the remedy. */

@@ -3,7 +3,13 @@
 // bytes must never serve as its identity: ECDSA signatures are malleable.
 import { type KeyObject, verify } from 'node:crypto';
 import { CompactSign } from 'jose';
-import { NODES_TOPIC, type UnverifiedAnnouncement, type VerifiedAnnouncement } from '../core/announcement';
+import {
+  keyOfRecord,
+  NODES_TOPIC,
+  PODS_TOPIC,
+  type UnverifiedAnnouncement,
+  type VerifiedRecord,
+} from '../core/announcement';
 import type { Vni } from '../core/ids';
 import { decodePayload, encodePayload, MAX_RECORD_BYTES, type RecordKind } from '../core/payload';
 import { accept, type Result, refuse } from '../core/result';
@@ -18,7 +24,15 @@ import { NOTHING_REVOKED, type Revocations, revocationOf } from './revoked';
 export const RECORD_TYPES: Readonly<Record<RecordKind, string>> = {
   node: 'vxseal-node+jws',
   withdrawal: 'vxseal-withdrawal+jws',
+  pod: 'vxseal-pod+jws',
+  'pod-withdrawal': 'vxseal-pod-withdrawal+jws',
 };
+
+/** What may stand on a topic. */
+const KINDS: ReadonlyMap<string, readonly RecordKind[]> = new Map([
+  [NODES_TOPIC, ['node', 'withdrawal']],
+  [PODS_TOPIC, ['pod', 'pod-withdrawal']],
+]);
 
 export interface RecordSigner {
   readonly privateKey: KeyObject;
@@ -37,7 +51,7 @@ export interface VerifyContext {
   readonly hostVni: Vni;
 }
 
-/** @returns the value to publish under the node's name. Throws VxsealError 'identity' when it is too large. */
+/** @returns the value to publish under keyOfRecord(). Throws VxsealError 'identity' when it is too large. */
 export async function signAnnouncement(
   announcement: UnverifiedAnnouncement,
   signer: RecordSigner,
@@ -54,7 +68,7 @@ export async function signAnnouncement(
   if (value.length > MAX_RECORD_BYTES) {
     throw new VxsealError(
       'identity',
-      `record of ${announcement.node}: ${value.length} bytes, peers take ${MAX_RECORD_BYTES}`,
+      `record ${keyOfRecord(announcement)}: ${value.length} bytes, peers take ${MAX_RECORD_BYTES}`,
       'use fewer prefixes, or a certificate with fewer',
     );
   }
@@ -65,11 +79,12 @@ export async function signAnnouncement(
 export async function verifyRecord(
   record: BusRecord,
   context: VerifyContext,
-): Promise<Result<VerifiedAnnouncement, RejectReason>> {
+): Promise<Result<VerifiedRecord, RejectReason>> {
   if (record.value === undefined) return refuse('tombstone', 'value is null');
   if (record.value.length > MAX_RECORD_BYTES) return refuse('oversize', `${record.value.length} bytes`);
-  if (record.topic !== NODES_TOPIC) return refuse('wrong-topic', 'not a topic of node records');
-  const envelope = readEnvelope(record.value);
+  const kinds = KINDS.get(record.topic);
+  if (kinds === undefined) return refuse('wrong-topic', 'not a topic of records');
+  const envelope = readEnvelope(record.value, kinds);
   if (!envelope.ok) return envelope;
   const { jws, kind, x5c } = envelope.value;
   const identity = verifyChain(x5c, context.roots, context.nowMs, context.trustDomain);
@@ -79,7 +94,7 @@ export async function verifyRecord(
   }
   const payload = openJws(jws, identity.value);
   if (!payload.ok) return payload;
-  if (record.key !== identity.value.node) {
+  if (record.topic === NODES_TOPIC && record.key !== identity.value.node) {
     return refuse('key-mismatch', `certificate of ${identity.value.node} under another key`);
   }
   // Behind the signature: that a name is revoked must not be said of who did not sign with it.
@@ -88,13 +103,16 @@ export async function verifyRecord(
   if (why !== undefined) return refuse('revoked', why);
   const decoded = decodePayload(payload.value, kind);
   if (!decoded.ok) return decoded;
+  if (record.topic !== NODES_TOPIC && record.key !== keyOfRecord(decoded.value)) {
+    return refuse('key-mismatch', `record of ${keyOfRecord(decoded.value)} under another key`);
+  }
   const checked = checkClaims(decoded.value, identity.value, context.nowMs, context.hostVni);
   if (!checked.ok) return checked;
   return accept({
     announcement: checked.value,
     certificateNotAfterMs: identity.value.notAfterMs,
     certificateSerial: identity.value.serial,
-  });
+  } as VerifiedRecord);
 }
 
 interface Envelope {
@@ -104,21 +122,19 @@ interface Envelope {
 }
 
 /** The protected header has exactly `alg`, `typ` and `x5c`: no `jwk`, `jku`, `kid`, `crit` or `b64` to be misled by. */
-function readEnvelope(value: Uint8Array): Result<Envelope, RejectReason> {
+function readEnvelope(value: Uint8Array, kinds: readonly RecordKind[]): Result<Envelope, RejectReason> {
   const jws = Buffer.from(value).toString('latin1');
   const match = /^([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/.exec(jws);
   if (match === null) return refuse('malformed', 'not a compact JWS');
   const header = parseHeader(match[1] ?? '');
   if (header === undefined) return refuse('malformed', 'JWS header is not an object of alg, typ and x5c');
   if (header.alg !== 'ES256') return refuse('wrong-algorithm', 'JWS algorithm is not ES256');
-  const kind = KINDS.find((known) => RECORD_TYPES[known] === header.typ);
+  const kind = kinds.find((known) => RECORD_TYPES[known] === header.typ);
   if (kind === undefined) return refuse('wrong-type', 'JWS type is not one of this topic');
   const x5c = readX5c(header.x5c);
   if (x5c === undefined) return refuse('bad-chain', 'x5c is not a short list of base64');
   return accept({ jws, kind, x5c });
 }
-
-const KINDS: readonly RecordKind[] = ['node', 'withdrawal'];
 
 function parseHeader(segment: string): { alg: unknown; typ: unknown; x5c: unknown } | undefined {
   let header: unknown;

@@ -5,7 +5,7 @@ import {
   NODES_TOPIC,
   type NodeAnnouncement,
   type UnverifiedAnnouncement,
-  type VerifiedAnnouncement,
+  type VerifiedRecord,
 } from '../core/announcement';
 import type { NodeName } from '../core/ids';
 import { encodePayload } from '../core/payload';
@@ -34,7 +34,7 @@ export interface AnnouncerParts {
   readonly certificate: () => string;
   readonly generations: { next(nowMs: number, above?: number): Promise<number> };
   readonly sign: (announcement: UnverifiedAnnouncement) => Promise<Uint8Array>;
-  readonly verify: (record: BusRecord, nowMs: number) => Promise<Result<VerifiedAnnouncement, RejectReason>>;
+  readonly verify: (record: BusRecord, nowMs: number) => Promise<Result<VerifiedRecord, RejectReason>>;
 }
 
 export interface AnnouncerState {

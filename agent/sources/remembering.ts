@@ -1,11 +1,11 @@
 // A bus that remembers: what was found good on it is kept on disk, and comes first at the next start, also when the bus
 // itself is down. Stands between any bus and the control room; trusts its own disk no more than the bus.
-import type { VerifiedAnnouncement } from '../core/announcement';
+import type { VerifiedRecord } from '../core/announcement';
 import type { Result } from '../core/result';
 import type { BusRecord, BusStatus, Clock, TopologyBus } from '../ports';
 import type { TopologyCache } from './topology-cache';
 
-type Verify = (record: BusRecord, nowMs: number) => Promise<Result<VerifiedAnnouncement, string>>;
+type Verify = (record: BusRecord, nowMs: number) => Promise<Result<VerifiedRecord, string>>;
 
 export interface RememberingBusParts {
   readonly bus: TopologyBus;

@@ -5,12 +5,14 @@ import { deserialize, serialize } from 'node:v8';
 import { SteadyClock } from '../../agent/clock';
 import type { Announcer, OwnRecord } from '../../agent/control/parts';
 import { ControlRoom } from '../../agent/control/room';
-import { NODES_TOPIC, type NodeAnnouncement, type VerifiedAnnouncement } from '../../agent/core/announcement';
+import { NODES_TOPIC, type NodeAnnouncement, type VerifiedRecord } from '../../agent/core/announcement';
 import type { IpAddress, NodeName, Prefix, Vni } from '../../agent/core/ids';
+import type { ClaimName } from '../../agent/core/podroster';
 import type { PreSharedKey } from '../../agent/core/psk';
 import { accept, type Result, refuse } from '../../agent/core/result';
 import type { RecordOrder } from '../../agent/core/roster';
 import type { BusRecord, Clock, Measures, TopologyBus, UnderlayTuner } from '../../agent/ports';
+import { PodAnnouncer } from '../../agent/sources/announcepods';
 import { CniSource } from '../../agent/sources/cni';
 import { FakeBus, type MemoryTopics } from './bus';
 import { MemoryCheckpoint, MemoryEpochFile } from './checkpoint';
@@ -76,7 +78,7 @@ class PlainAnnouncer implements Announcer {
 async function believe(
   record: BusRecord,
   revoked: ReadonlySet<string>,
-): Promise<Result<VerifiedAnnouncement, string>> {
+): Promise<Result<VerifiedRecord, string>> {
   if (record.value === undefined) return refuse('tombstone', 'value is null');
   if (revoked.has(record.key)) return refuse('revoked', 'the node is revoked');
   try {
@@ -93,6 +95,7 @@ export interface FakeNodeOptions {
   readonly packetLimit?: bigint;
   readonly rotateMs?: number;
   readonly hardLimitMs?: number;
+  readonly pools?: readonly Prefix[];
 }
 
 export class FakeNode {
@@ -108,6 +111,7 @@ export class FakeNode {
   readonly revoked = new Set<string>();
   private readonly epochFile = new MemoryEpochFile();
   private highest: ReadonlyMap<NodeName, RecordOrder> = new Map();
+  private highestOfPods: ReadonlyMap<ClaimName, RecordOrder> = new Map();
   private generation = 0;
   private secrets = 0;
   bus: FakeBus;
@@ -162,6 +166,15 @@ export class FakeNode {
     const datapath = fabric.datapath(this.name);
     datapath.open();
     const vtep = this.options.vtep as IpAddress;
+    const podAnnouncer = new PodAnnouncer({
+      node: this.name,
+      leaseMs: LEASE_MS,
+      bus: this.bus,
+      clock: this.clock,
+      certificate: () => '',
+      generations: { next: async (_nowMs, above = 0) => Math.max(this.generation, above + 1) },
+      sign: async (announcement) => serialize(announcement),
+    });
     return new ControlRoom(
       {
         node: this.name,
@@ -178,6 +191,7 @@ export class FakeNode {
           mtuBytes: 0,
           prefixes: [{ vni: HOST_VNI, prefixes: [this.options.prefix as Prefix] }],
           protectedPrefixes: [{ vni: HOST_VNI, prefixes: ['10.0.0.0/8' as Prefix] }],
+          pools: this.options.pools ?? [],
         },
         underlayDevices: [],
         vteps: [],
@@ -203,12 +217,17 @@ export class FakeNode {
         tuner: NO_TUNER,
         bus: this.bus,
         announcer: new PlainAnnouncer(this, this.bus, this.generation),
-        watchOwn: () => {},
+        podAnnouncer,
+        watchOwn: (record) => podAnnouncer.observe(record),
         verify: (record) => believe(record, this.revoked),
         remember: async (highest) => {
           this.highest = highest;
         },
         highest: this.highest,
+        rememberPods: async (highest) => {
+          this.highestOfPods = highest;
+        },
+        highestOfPods: this.highestOfPods,
         cni: (pods) => new CniSource(pods, { log: this.log, clock: this.clock, measures: NO_MEASURES }),
         identity: () => ({ grant: { vteps: [vtep] }, notBeforeMs: 0, notAfterMs: Number.MAX_SAFE_INTEGER }),
         psk: this.psk,

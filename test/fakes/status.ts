@@ -7,6 +7,7 @@ import type {
   PeerStatus,
   PodStatus,
   PolicyStatus,
+  RemotePodStatus,
   Status,
 } from '../../agent/control/status';
 import type { CniAnswer } from '../../agent/ports';
@@ -149,6 +150,21 @@ export class FakeAgent implements AgentView {
   failure: Error | undefined;
 
   constructor(public current: Status = sampleStatus()) {}
+
+  remotePods(): RemotePodStatus[] {
+    return [
+      {
+        vni: 42,
+        address: '10.2.0.5',
+        node: 'node2',
+        namespace: 'shop',
+        name: 'web',
+        labels: ['app=web'],
+        state: 'live',
+        why: '',
+      },
+    ];
+  }
 
   policies(): PolicyStatus {
     return { generation: 0, policies: [], drops: [] };

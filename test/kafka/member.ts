@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SystemClock } from '../../agent/clock';
 import { RecordIntake } from '../../agent/control/records';
-import { NODES_TOPIC, PODS_TOPIC, SUITE } from '../../agent/core/announcement';
+import { NODES_TOPIC, PODS_TOPIC, type PodContent, SUITE } from '../../agent/core/announcement';
 import type { OwnClaims } from '../../agent/core/conflicts';
 import type { IpAddress, NodeName, Prefix, Vni } from '../../agent/core/ids';
 import { initCa, openCa } from '../../agent/identity/ca';
@@ -13,9 +13,10 @@ import { issueLeaf, leafPaths } from '../../agent/identity/leaf';
 import { type LocalIdentity, loadIdentity } from '../../agent/identity/local';
 import type { Clock, TopologyBus } from '../../agent/ports';
 import { type AnnouncedContent, Announcer } from '../../agent/sources/announce';
+import { PodAnnouncer } from '../../agent/sources/announcepods';
 import { GenerationFile } from '../../agent/sources/generation';
 import { RememberingBus } from '../../agent/sources/remembering';
-import { SeenStore } from '../../agent/sources/seen';
+import { claimNames, nodeNames, SeenStore } from '../../agent/sources/seen';
 import { TopologyCache } from '../../agent/sources/topology-cache';
 import { QuietLog } from '../fakes/log';
 
@@ -76,6 +77,7 @@ export class Member {
   readonly log = new QuietLog();
   readonly bus: RememberingBus;
   readonly announcer: Announcer;
+  readonly podAnnouncer: PodAnnouncer;
   intake: RecordIntake | undefined;
   private readonly clock: Clock = new SystemClock();
   private watchers: (() => void)[] = [];
@@ -114,10 +116,20 @@ export class Member {
       sign: (announcement) => identity.sign(announcement),
       verify: (record, nowMs) => identity.verify(record, nowMs, VNI),
     });
+    this.podAnnouncer = new PodAnnouncer({
+      node: this.name,
+      leaseMs: LEASE_MS,
+      bus: this.bus,
+      clock,
+      generations: new GenerationFile(join(stateDir, 'pod-generation.json')),
+      certificate: () => identity.fingerprint,
+      sign: (announcement) => identity.sign(announcement),
+    });
   }
 
   async start(): Promise<void> {
-    const seen = await SeenStore.open(join(this.stateDir, 'seen.json'));
+    const seen = await SeenStore.open(join(this.stateDir, 'seen.json'), nodeNames);
+    const seenPods = await SeenStore.open(join(this.stateDir, 'seen-pods.json'), claimNames);
     const intake = new RecordIntake(
       {
         clock: this.clock,
@@ -126,14 +138,17 @@ export class Member {
         busStatus: () => this.bus.status(),
         graceMs: LEASE_MS,
         remember: (highest) => seen.remember(highest),
+        rememberPods: (highest) => seenPods.remember(highest),
         changed: () => this.check(),
       },
       seen.highest,
+      seenPods.highest,
     );
     this.intake = intake;
     this.bus.onStatus(() => intake.noteStatus());
     await this.bus.start((record) => {
       this.announcer.observe(record);
+      this.podAnnouncer.observe(record);
       intake.receive(record);
     });
   }
@@ -141,6 +156,21 @@ export class Member {
   async announce(epoch: number): Promise<void> {
     await this.until(() => this.intake?.inSync() === true);
     await this.announcer.announce(contentOf(this.number, epoch));
+  }
+
+  /** As a pass of the control room does; repeat it for repairs. */
+  async announcePods(pods: readonly PodContent[]): Promise<void> {
+    const view = this.intake?.ownPods(this.name);
+    if (view === undefined) throw new Error(`${this.name} is not started`);
+    await this.podAnnouncer.announce(pods, view);
+  }
+
+  /** "node2 10.2.0.5 web live": node, address, name, state of every pod of other nodes. */
+  pods(): string[] {
+    const nodes = this.intake?.nodes({ ...NO_ONE, node: this.name }) ?? [];
+    return (this.intake?.pods(nodes, this.name) ?? [])
+      .map(({ record, state }) => `${record.node} ${record.address} ${record.name} ${state}`)
+      .sort();
   }
 
   /** As SIGTERM ends an agent: nothing is withdrawn. */

@@ -221,7 +221,7 @@ test.each<[string, DoctorParts, Record<string, string>, string[]]>([
     machine(),
     { 'overlay.protectedPrefixes': '10.245.0.0/16' },
     [
-      'fail configuration overlay.protectedPrefixes: of VNI 1 do not hold 10.244.1.0/24, which overlay.prefixes has there (flag --overlay-protected-prefixes)',
+      'fail configuration overlay.protectedPrefixes: of VNI 1 do not hold 10.244.1.0/24, which this node has there (flag --overlay-protected-prefixes)',
     ],
   ],
   [

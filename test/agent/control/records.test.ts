@@ -1,6 +1,7 @@
 import { RecordIntake } from '../../../agent/control/records';
-import type { NodeAnnouncement, VerifiedAnnouncement } from '../../../agent/core/announcement';
+import type { NodeAnnouncement, VerifiedRecord } from '../../../agent/core/announcement';
 import type { IpAddress, NodeName, Prefix, Vni } from '../../../agent/core/ids';
+import type { ClaimName } from '../../../agent/core/podroster';
 import { accept, type Result, refuse } from '../../../agent/core/result';
 import type { RecordOrder } from '../../../agent/core/roster';
 import type { BusRecord, BusStatus } from '../../../agent/ports';
@@ -12,7 +13,10 @@ const graceMs = 60_000;
 const vni = 42 as Vni;
 const own = { node: 'node1' as NodeName, vteps: [], prefixes: [], hostVni: vni };
 
-function bench(highest: ReadonlyMap<NodeName, RecordOrder> = new Map()) {
+function bench(
+  highest: ReadonlyMap<NodeName, RecordOrder> = new Map(),
+  highestOfPods: ReadonlyMap<ClaimName, RecordOrder> = new Map(),
+) {
   const clock = new ManualClock();
   const log = new QuietLog();
   const bus: { -readonly [K in keyof BusStatus]: BusStatus[K] } = {
@@ -22,8 +26,9 @@ function bench(highest: ReadonlyMap<NodeName, RecordOrder> = new Map()) {
     error: '',
   };
   const kept: ReadonlyMap<NodeName, RecordOrder>[] = [];
+  const keptPods: ReadonlyMap<ClaimName, RecordOrder>[] = [];
   const seen = { verifying: 0, most: 0, changes: 0 };
-  const verdicts = new Map<Uint8Array, Result<VerifiedAnnouncement, string>>();
+  const verdicts = new Map<Uint8Array, Result<VerifiedRecord, string>>();
   const gates: (() => void)[] = [];
   const control = { held: false };
   const intake = new RecordIntake(
@@ -43,11 +48,15 @@ function bench(highest: ReadonlyMap<NodeName, RecordOrder> = new Map()) {
       remember: async (map) => {
         kept.push(map);
       },
+      rememberPods: async (map) => {
+        keptPods.push(map);
+      },
       changed: () => {
         seen.changes += 1;
       },
     },
     highest,
+    highestOfPods,
   );
   const record = (node: string, sequence: number, generation = 1): BusRecord => {
     const announcement: NodeAnnouncement = {

@@ -29,6 +29,7 @@ const CONFIG: OverlayConfig = {
   vteps: ['192.0.2.1' as IpAddress],
   prefixes: groups({ 7: ['10.1.0.0/24'], 42: ['10.1.0.0/24'] }),
   protectedPrefixes: groups({ 42: ['10.0.0.0/8'] }),
+  pools: [],
 };
 
 function rosterNode(

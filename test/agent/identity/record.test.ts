@@ -211,7 +211,8 @@ describe('refusals', () => {
 
   test('41 on a topic of something else', async () => {
     const value = await signAnnouncement(record, signer);
-    expect(await judge(value, 'node1', PODS_TOPIC)).toBe('wrong-topic');
+    expect(await judge(value, 'node1', PODS_TOPIC)).toBe('wrong-type');
+    expect(await judge(value, 'node1', 'vxseal.others.v1')).toBe('wrong-topic');
   });
 
   test('42 certificate not valid any more, or not yet', async () => {

@@ -2,7 +2,7 @@ import {
   NODES_TOPIC,
   type NodeAnnouncement,
   type UnverifiedAnnouncement,
-  type VerifiedAnnouncement,
+  type VerifiedRecord,
 } from '../../../agent/core/announcement';
 import type { IpAddress, NodeName } from '../../../agent/core/ids';
 import { decodePayload, encodePayload } from '../../../agent/core/payload';
@@ -23,10 +23,11 @@ async function sign(record: UnverifiedAnnouncement): Promise<Uint8Array> {
   return Buffer.concat([Buffer.from(`${record.kind} `), encodePayload(record)]);
 }
 
-async function verify(record: BusRecord): Promise<Result<VerifiedAnnouncement, RejectReason>> {
+async function verify(record: BusRecord): Promise<Result<VerifiedRecord, RejectReason>> {
   const announcement = read(record.value);
   if (announcement === undefined) return refuse('bad-signature', '');
-  return accept({ announcement, certificateNotAfterMs: START_MS * 2, certificateSerial: '01' });
+  const verified = { announcement, certificateNotAfterMs: START_MS * 2, certificateSerial: '01' };
+  return accept(verified as VerifiedRecord);
 }
 
 function read(value: Uint8Array | undefined): UnverifiedAnnouncement | undefined {

@@ -2,8 +2,9 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NodeName } from '../../../agent/core/ids';
+import type { RecordOrder } from '../../../agent/core/roster';
 import { GenerationFile } from '../../../agent/sources/generation';
-import { type Highest, SeenStore } from '../../../agent/sources/seen';
+import { nodeNames, SeenStore } from '../../../agent/sources/seen';
 
 let folder: string;
 let path: string;
@@ -60,29 +61,29 @@ test.each([
 });
 
 describe('orders seen', () => {
-  const highest = (...entries: readonly [string, number, number][]): Highest =>
+  const highest = (...entries: readonly [string, number, number][]): ReadonlyMap<NodeName, RecordOrder> =>
     new Map(entries.map(([node, generation, sequence]) => [node as NodeName, { generation, sequence }]));
 
   test('what was remembered is there after a restart, mode 0600, nothing unfinished left', async () => {
-    const store = await SeenStore.open(path);
+    const store = await SeenStore.open(path, nodeNames);
     expect(store.highest.size).toBe(0);
     const seen = highest(['node1', 5, 6], ['node2', Number.MAX_SAFE_INTEGER, 0]);
     await store.remember(seen);
-    expect((await SeenStore.open(path)).highest).toEqual(seen);
+    expect((await SeenStore.open(path, nodeNames)).highest).toEqual(seen);
     expect((await stat(path)).mode & 0o777).toBe(0o600);
     expect(await readdir(folder)).toEqual(['state.json']);
   });
 
   test('of many calls at once the last is on disk when any of them after it resolves', async () => {
-    const store = await SeenStore.open(path);
+    const store = await SeenStore.open(path, nodeNames);
     const calls = Array.from({ length: 50 }, (_, index) => store.remember(highest(['node1', 1, index])));
     await calls[0];
     await Promise.all(calls);
-    expect((await SeenStore.open(path)).highest).toEqual(highest(['node1', 1, 49]));
+    expect((await SeenStore.open(path, nodeNames)).highest).toEqual(highest(['node1', 1, 49]));
   });
 
   test('a failed write is told to all that share it, and the next one works', async () => {
-    const store = await SeenStore.open(path);
+    const store = await SeenStore.open(path, nodeNames);
     await rm(folder, { recursive: true });
     const failed = await Promise.allSettled([
       store.remember(highest(['a', 1, 1])),
@@ -91,13 +92,15 @@ describe('orders seen', () => {
     expect(failed.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
     folder = await mkdtemp(join(tmpdir(), 'vxseal-state-'));
     path = join(folder, 'state.json');
-    await expect((await SeenStore.open(path)).remember(highest(['a', 1, 3]))).resolves.toBeUndefined();
+    await expect(
+      (await SeenStore.open(path, nodeNames)).remember(highest(['a', 1, 3])),
+    ).resolves.toBeUndefined();
   });
 });
 
 describe.each([
   ['generation', (file: string) => new GenerationFile(file).next(0)],
-  ['orders seen', (file: string) => SeenStore.open(file)],
+  ['orders seen', (file: string) => SeenStore.open(file, nodeNames)],
 ])('a damaged file: %s', (_, open) => {
   test.each([
     ['1', ''],
