@@ -224,8 +224,13 @@ function readSelector(value: unknown, field: string): LabelSelector {
 
 // ---------------------------------------------------------------------------------------------- values
 
+/** A field that says null is not there, as the API server reads it: `namespaceSelector:` is not a selector of all. */
 function asFields(value: unknown, field: string): Fields {
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Fields;
+  return Object.fromEntries(asEntries(value, field).filter(([, each]) => each !== null));
+}
+
+function asEntries(value: unknown, field: string): [string, unknown][] {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return Object.entries(value);
   throw new ManifestError(`${field}: a mapping expected`);
 }
 
@@ -240,7 +245,7 @@ function asText(value: unknown, field: string): string {
 }
 
 function asLabels(value: unknown, field: string): Labels {
-  const entries = Object.entries(asFields(value ?? {}, field));
+  const entries = asEntries(value ?? {}, field); // a label of null is refused: without it a selector selects more
   for (const [key, text] of entries)
     if (typeof text !== 'string')
       throw new ManifestError(`${field}.${key}: text expected (put it in quotes)`);

@@ -37,6 +37,37 @@ describe('which directions a policy speaks of', () => {
   });
 });
 
+test('a field without a value is not there: it neither selects nor allows more', () => {
+  const [found] = only(
+    policy(`
+  podSelector:
+  policyTypes:
+  egress:
+  ingress:
+  - ports:
+    - {port: 80, protocol: null, endPort: null}
+    from:
+    - podSelector: {matchLabels: {app: db}}
+      namespaceSelector:
+    - namespaceSelector: {matchLabels: {team: a}, matchExpressions: null}
+      ipBlock:`),
+  ).policies;
+  expect(found).toEqual({
+    namespace: 'x',
+    name: 'p',
+    podSelector: { labels: {}, expressions: [] },
+    ingress: [
+      {
+        ports: [{ protocol: 'TCP', port: 80 }],
+        peers: [
+          { podSelector: { labels: { app: 'db' }, expressions: [] } },
+          { namespaceSelector: { labels: { team: 'a' }, expressions: [] } },
+        ],
+      },
+    ],
+  });
+});
+
 test('ports, selectors and blocks', () => {
   const [found] = only(
     policy(`
@@ -101,6 +132,8 @@ test.each([
   ['endPort alone', '{ingress: [{ports: [{endPort: 80}]}]}', 'endPort without port'],
   ['a number as name', '{ingress: [{ports: [{port: "80"}]}]}', 'neither a number nor a name'],
   ['an empty peer', '{ingress: [{from: [{}]}]}', 'a peer must name'],
+  ['a peer of nothing but a name', '{ingress: [{from: [{podSelector: null}]}]}', 'a peer must name'],
+  ['a label without a value', '{podSelector: {matchLabels: {a: null}}}', 'put it in quotes'],
   [
     'a block and a selector',
     '{ingress: [{from: [{podSelector: {}, ipBlock: {cidr: 10.0.0.0/8}}]}]}',
