@@ -2,14 +2,13 @@
 import type { Command } from 'commander';
 import { readKey } from '../config/load';
 import type { PolicyStatus } from '../control/status';
-import { parseAddress } from '../core/bytes';
-import { type PolicyPod, type PolicyProtocol, type PolicyReading, podName } from '../core/policy';
-import { type Decision, decide, type Party } from '../core/policyexplain';
+import type { PolicyProtocol } from '../core/policy';
 import { VxsealError } from '../errors';
 import { PolicyFolder } from '../sources/policyfolder';
 import { action, type Cli } from './command';
 import { writeJson } from './io';
 import { clientOf, configSources, jsonAsked, textOption, withJson, withSocket } from './options';
+import { describeWays, explainWay, waysBetween } from './policyways';
 import { cell, left, right, table } from './table';
 
 export function registerPolicy(program: Command, cli: Cli): void {
@@ -26,7 +25,11 @@ function registerExplain(policy: Command, cli: Cli): void {
     .argument('<destination>', 'namespace/pod, or an address')
     .argument('[port]', 'destination port (default: none, as for ICMP)')
     .option('--protocol <name>', 'TCP, UDP or SCTP', 'TCP')
-    .option('--folder <path>', 'folder of the manifests (default: policies.path of the configuration)');
+    .option('--folder <path>', 'folder of the manifests (default: policies.path of the configuration)')
+    .addHelpText(
+      'after',
+      '\nThe node that a pod runs on is never refused, whatever is said here: manifests do not tell its addresses.',
+    );
   withSocket(withJson(command));
   action(cli, command, async (values, [source = '', destination = '', port]) => {
     const { io } = cli;
@@ -39,22 +42,16 @@ function registerExplain(policy: Command, cli: Cli): void {
       );
     const hostVni = readKey(configSources(values, io), 'overlay.vni');
     const world = await new PolicyFolder(folder, hostVni).read();
-    const connection = {
-      from: partyOf(world, source),
-      to: partyOf(world, destination),
-      protocol: port === undefined ? undefined : protocolOf(String(values.protocol)),
-      port: port === undefined ? 0 : portOf(port),
-    };
-    const egress = decide(world, connection, 'egress');
-    const ingress = decide(world, connection, 'ingress');
-    const allowed = egress.allowed && ingress.allowed;
-    if (jsonAsked(values)) writeJson(io, { allowed, egress, ingress, issues: world.issues });
+    const protocol = port === undefined ? undefined : protocolOf(String(values.protocol));
+    const number = port === undefined ? 0 : portOf(port);
+    const ways = waysBetween(world, source, destination).map((ends) =>
+      explainWay(world, ends, protocol, number),
+    );
+    const allowed = ways.every((way) => way.allowed);
+    if (jsonAsked(values)) writeJson(io, { allowed, ways, issues: world.issues });
     else {
-      io.out(
-        `${allowed ? 'allowed' : 'refused'}: ${source} to ${destination}${port === undefined ? '' : `, ${connection.protocol} ${port}`}`,
-      );
-      io.out(`  out of the source        ${inWords(egress)}`);
-      io.out(`  into the destination     ${inWords(ingress)}`);
+      const title = `${source} to ${destination}${port === undefined ? '' : `, ${protocol} ${port}`}`;
+      for (const line of describeWays(title, ways)) io.out(line);
       for (const issue of world.issues) io.err(`not read: ${issue}`);
     }
     return allowed ? 0 : 1;
@@ -87,29 +84,6 @@ function registerShow(policy: Command, cli: Cli): void {
     io.out(table(columns, rows, io.colour, Number.POSITIVE_INFINITY).join('\n'));
     return 0;
   });
-}
-
-function inWords({ allowed, isolating, by }: Decision): string {
-  if (by !== undefined) return `allowed by ${by.policy}, rule ${by.rule}`;
-  if (isolating.length === 0) return 'allowed: no policy selects it';
-  const names = isolating.join(', ');
-  return allowed ? `allowed: it is the same pod (under ${names})` : `refused: no rule of ${names} allows it`;
-}
-
-function partyOf({ pods }: PolicyReading, text: string): Party {
-  const named = pods.find((pod) => podName(pod) === text);
-  if (named !== undefined) return { pod: named };
-  const parsed = parseAddress(text);
-  if (!parsed.ok) {
-    const known = pods.slice(0, 10).map(podName).join(', ');
-    throw new VxsealError(
-      'request',
-      `${text}: no such pod, and no address`,
-      `known pods: ${known || 'none'}`,
-    );
-  }
-  const owner = pods.find((pod: PolicyPod) => pod.addresses.includes(parsed.value));
-  return owner === undefined ? { address: parsed.value } : { pod: owner };
 }
 
 function protocolOf(text: string): PolicyProtocol {

@@ -16,8 +16,13 @@ import {
   rulesOf,
 } from './policy';
 
-/** A pod, or an address that is no pod's. */
-export type Party = { readonly pod: PolicyPod } | { readonly pod?: undefined; readonly address: IpAddress };
+/** An end of a connection. */
+export interface Party {
+  /** Undefined: the address is no pod's. */
+  readonly pod?: PolicyPod | undefined;
+  /** The one that is used, of the pod's; undefined: not known, then no ipBlock names it. */
+  readonly address?: IpAddress | undefined;
+}
 
 export interface Decision {
   readonly allowed: boolean;
@@ -55,15 +60,18 @@ export function decide(world: PolicyWorld, connection: Connection, direction: Po
   return { allowed: false, isolating: names };
 }
 
-function namesParty(world: PolicyWorld, namespace: string, { peers }: PolicyRule, party: Party): boolean {
+function namesParty(
+  world: PolicyWorld,
+  namespace: string,
+  { peers }: PolicyRule,
+  { pod, address }: Party,
+): boolean {
   if (peers.length === 0) return true;
-  const { pod } = party;
-  const addresses = pod === undefined ? [party.address] : pod.addresses;
   const labelsOf = (name: string) => namespaceLabels(world.namespaces, name);
   return peers.some(
     (peer) =>
       (pod !== undefined && namesPod(peer, namespace, pod, labelsOf)) ||
-      addresses.some((address) => namesAddress(peer, hostPrefix(address))),
+      (address !== undefined && namesAddress(peer, hostPrefix(address))),
   );
 }
 

@@ -64,8 +64,8 @@ test(`${CASES} random packets under random policies: the tables say what the pol
       const number = protocol === undefined ? 1 : PROTOCOLS[protocol];
       const expected = allowedByPolicies(world, pod, direction, remote, protocol, port);
       const got = allowedByTables(tables, podIndex, direction, remote.address, number, port, known);
-      const other = remote.pod === undefined ? { address: remote.address } : { pod: remote.pod };
-      const [from, to] = direction === 'egress' ? [{ pod }, other] : [other, { pod }];
+      const mine = { pod, address: pod.addresses[0] };
+      const [from, to] = direction === 'egress' ? [mine, remote] : [remote, mine];
       const told = decide(world, { from, to, protocol, port }, direction).allowed;
       if (told !== (expected || remote.pod === pod)) throw new Error(`explained otherwise: ${told}`);
       if (got !== expected)
