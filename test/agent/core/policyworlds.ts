@@ -20,8 +20,9 @@ export const PROTOCOL_NAMES: readonly PolicyProtocol[] = ['TCP', 'UDP', 'SCTP'];
 
 export type Random = () => number;
 
-const pick = <T>(random: Random, from: readonly T[]): T => from[Math.floor(random() * from.length)] as T;
-const some = <T>(random: Random, most: number, make: () => T): T[] =>
+export const pick = <T>(random: Random, from: readonly T[]): T =>
+  from[Math.floor(random() * from.length)] as T;
+export const some = <T>(random: Random, most: number, make: () => T): T[] =>
   Array.from({ length: Math.floor(random() * (most + 1)) }, make);
 
 /** Three namespaces of three pods, as in the upstream tests: label ns=… on namespaces, pod=… on pods. */
