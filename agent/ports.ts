@@ -260,8 +260,13 @@ export interface Datapath {
   onFlow(listener: (flow: FlowReport) => void): void;
   /** Stays until it is switched off, or the data plane is configured by another process. */
   sampleFlows(on: boolean): void;
-  /** Entries in use and capacity of each map. */
-  mapUsage(): { readonly map: string; readonly entries: number; readonly capacity: number }[];
+  /** Of each map; `evicted`: entries that had to make room for others, 0 where new ones are refused instead. */
+  mapUsage(): {
+    readonly map: string;
+    readonly entries: number;
+    readonly capacity: number;
+    readonly evicted: number;
+  }[];
   /** Closes descriptors; everything pinned stays and goes on working. */
   close(): void;
   /** Removes our links, pins and maps. The device and routes are the reconciler's. */

@@ -252,6 +252,12 @@ struct connection {
 };
 #define CONNECTION_F_CLOSING 1u /* a FIN or RST was seen */
 
+/* connection_stats: per CPU. Begun, less ended, less those in `connections`: those that had to make room. */
+struct connection_stats {
+	__u64 begun;
+	__u64 ended;             /* by a change of policy; the others are overwritten or make room */
+};
+
 /* fragments: first fragments that were allowed; the later ones name no port. */
 struct fragment_key {
 	__u32 ifindex;

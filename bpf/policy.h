@@ -82,22 +82,54 @@ static __always_inline int is_idle(const struct policy_packet *p, const struct c
 	return p->now_ns - c->last_ns > limit;
 }
 
+static __always_inline void count_connection(int ended)
+{
+	__u32 zero = 0;
+	struct connection_stats *stats = bpf_map_lookup_elem(&connection_stats, &zero);
+
+	if (!stats)
+		return;
+	if (ended)
+		stats->ended++;
+	else
+		stats->begun++;
+}
+
+/* The key lies in the packet's work space, with the direction put in its place: a copy would not fit on the stack. */
+static __always_inline struct connection *find_connection(struct policy_packet *p, int direction)
+{
+	__u8 own = p->key.direction;
+	struct connection *c;
+
+	p->key.direction = direction;
+	c = bpf_map_lookup_elem(&connections, &p->key);
+	p->key.direction = own;
+	return c;
+}
+
+static __always_inline void end_connection(struct policy_packet *p, int direction)
+{
+	__u8 own = p->key.direction;
+
+	p->key.direction = direction;
+	if (!bpf_map_delete_elem(&connections, &p->key))
+		count_connection(1);
+	p->key.direction = own;
+}
+
 /* A connection that began in `direction` and that the rules in force still allow. */
 __noinline int is_connected(struct policy_packet *p, int direction)
 {
-	struct connection_key key;
 	struct connection *c;
 
 	if (!p)
 		return 0;
-	key = p->key;
-	key.direction = direction;
-	c = bpf_map_lookup_elem(&connections, &key);
+	c = find_connection(p, direction);
 	if (!c || is_idle(p, c))
 		return 0;
 	if (c->generation != p->generation) {
 		if (!rules_allow(p, direction)) {
-			bpf_map_delete_elem(&connections, &key);
+			end_connection(p, direction);
 			return 0;
 		}
 		c->generation = p->generation;
@@ -230,7 +262,10 @@ __noinline int judge(struct policy_packet *p)
 		return 1; /* allowed by a rule, but nothing that begins anything */
 	begun.last_ns = p->now_ns;
 	begun.generation = p->generation;
-	bpf_map_update_elem(&connections, &p->key, &begun, BPF_ANY);
+	if (!bpf_map_update_elem(&connections, &p->key, &begun, BPF_NOEXIST))
+		count_connection(0);
+	else /* an idle one of the same ends */
+		bpf_map_update_elem(&connections, &p->key, &begun, BPF_ANY);
 	return 1;
 }
 

@@ -26,15 +26,15 @@ static __always_inline void read_ports(struct __sk_buff *skb, const struct ip_in
 	key->remote_port = ports[pod_sends ? 1 : 0];
 }
 
-/* For a frame on its way to the pod. */
-static __always_inline void note_translated(struct __sk_buff *skb, const struct ip_info *ip)
+/* For a frame on its way to the pod. Not inlined: its stack must not add to that of policy. */
+static __noinline __attribute__((unused)) int note_translated(struct __sk_buff *skb, const struct ip_info *ip)
 {
 	struct translated_key key = {}, pair = {};
 	struct layer4 l4 = {};
 	__u32 one = 1;
 
 	if (find_layer4(skb, ip, &l4))
-		return;
+		return 0;
 	__builtin_memcpy(key.pod, ip->dst, 16);
 	__builtin_memcpy(key.remote, ip->src, 16);
 	__builtin_memcpy(pair.pod, ip->dst, 16);
@@ -45,6 +45,7 @@ static __always_inline void note_translated(struct __sk_buff *skb, const struct 
 		bpf_map_update_elem(&translated, &key, &one, BPF_ANY);
 	if (!bpf_map_lookup_elem(&translated, &pair))
 		bpf_map_update_elem(&translated, &pair, &one, BPF_ANY);
+	return 0;
 }
 
 /* For a frame that the pod sent. */

@@ -180,6 +180,18 @@ Napi::Value MapEntries(const Napi::CallbackInfo& info) {
   return list;
 }
 
+// Without a buffer for each entry: a map of connections has room for more than a garbage collector likes.
+Napi::Value MapCount(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Fd& map = RequireFd(info, 0, FdKind::kMap, "map");
+  const MapShape& shape = map.shape(env);
+  if (shape.keyBytes == 0 || shape.valueBytes == 0) ThrowErrno(env, "count map", EOPNOTSUPP, "it has no keys");
+  Entries entries;
+  const int error = ReadEntries(map.number(), shape, entries);
+  if (error != 0) ThrowErrno(env, "BPF_MAP_LOOKUP_BATCH", error);
+  return Napi::Number::New(env, static_cast<double>(entries.count));
+}
+
 }  // namespace
 
 void ExportMap(Napi::Env env, Napi::Object exports) {
@@ -187,6 +199,7 @@ void ExportMap(Napi::Env env, Napi::Object exports) {
   exports.Set("mapLookup", Napi::Function::New<MapLookup>(env, "mapLookup"));
   exports.Set("mapUpdate", Napi::Function::New<MapUpdate>(env, "mapUpdate"));
   exports.Set("mapDelete", Napi::Function::New<MapDelete>(env, "mapDelete"));
+  exports.Set("mapCount", Napi::Function::New<MapCount>(env, "mapCount"));
   exports.Set("mapEntries", Napi::Function::New<MapEntries>(env, "mapEntries"));
 }
 

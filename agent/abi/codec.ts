@@ -304,6 +304,12 @@ export function decodePeerStats(value: Buffer): { readonly sealed: Counter; read
   return { sealed: decodeCounter(image.raw('sealed')), opened: decodeCounter(image.raw('opened')) };
 }
 
+/** @param value of one CPU. */
+export function decodeConnectionStats(value: Buffer): { readonly begun: bigint; readonly ended: bigint } {
+  const image = new Image('connection_stats', value);
+  return { begun: image.big('begun'), ended: image.big('ended') };
+}
+
 function encodeIndex(index: number): Buffer {
   const key = Buffer.alloc(4);
   key.writeUInt32LE(index);

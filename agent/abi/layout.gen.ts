@@ -40,6 +40,13 @@ export const LAYOUT = {
       remote: { offset: 28, size: 16, count: 16 },
     },
   },
+  connection_stats: {
+    size: 16,
+    fields: {
+      begun: { offset: 0, size: 8 },
+      ended: { offset: 8, size: 8 },
+    },
+  },
   counter: {
     size: 16,
     fields: {
@@ -311,6 +318,7 @@ export const LAYOUT = {
 /** type: enum bpf_map_type. Sizes in bytes. */
 export const MAPS = {
   config: { type: 2, keySize: 4, valueSize: 48, maxEntries: 1 },
+  connection_stats: { type: 6, keySize: 4, valueSize: 16, maxEntries: 1 },
   connections: { type: 9, keySize: 44, valueSize: 16, maxEntries: 131072 },
   drops: { type: 5, keySize: 8, valueSize: 16, maxEntries: 65536 },
   endpoints: { type: 1, keySize: 20, valueSize: 8, maxEntries: 16384 },

@@ -222,6 +222,8 @@ export interface MapStatus {
   readonly map: string;
   readonly entries: number;
   readonly capacity: number;
+  /** Entries that had to make room for others; 0 where new ones are refused instead. */
+  readonly evicted: number;
 }
 
 export interface Status {

@@ -182,6 +182,9 @@ export class Metrics implements Measures {
   private kernelMetrics(): void {
     const entries = this.gauge('bpf_map_entries', 'Entries in a map of the data plane', ['map']);
     const capacity = this.gauge('bpf_map_capacity', 'Entries that fit', ['map']);
+    const evictions = this.counter('bpf_map_evictions_total', 'Entries that had to make room for others', [
+      'map',
+    ]);
     const attached = this.gauge('program_attached', '1 where a program is attached, 0 where one is missing', [
       'hook',
       'device',
@@ -189,10 +192,11 @@ export class Metrics implements Measures {
     ]);
     const pods = this.gauge('pods', 'Local pods', ['ready']);
     this.fills.push((status) => {
-      for (const metric of [entries, capacity, attached]) metric.reset();
-      for (const map of status.maps) {
-        entries.set({ map: map.map }, map.entries);
-        capacity.set({ map: map.map }, map.capacity);
+      for (const metric of [entries, capacity, evictions, attached]) metric.reset();
+      for (const { map, entries: used, capacity: room, evicted } of status.maps) {
+        entries.set({ map }, used);
+        capacity.set({ map }, room);
+        evictions.inc({ map }, evicted);
       }
       for (const { program, device, mode } of status.hooks)
         attached.set({ hook: program, device, mode: mode === '' ? 'none' : mode }, mode === '' ? 0 : 1);

@@ -146,7 +146,7 @@ export const status = record({
   drops: list(drop),
   recentDrops: list(flow),
   hooks: list(record({ program: text, device: text, ifindex: whole, mode: text })),
-  maps: list(record({ map: text, entries: whole, capacity: whole })),
+  maps: list(record({ map: text, entries: whole, capacity: whole, evicted: whole })),
   problems: list(record({ object: text, reason: text, remedy: text, sinceMs: real, count: whole })),
 });
 

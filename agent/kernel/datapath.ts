@@ -25,20 +25,9 @@ import { PolicyMaps } from './policy';
 import { type LoadedPrograms, loadPrograms } from './programs';
 import { createSaTables } from './sas';
 import { createOverlayTable, createPeerTable, createPodTable } from './tables';
+import { type MapUsage, MapUsages } from './usage';
 
 const CONFIG_KEY = Buffer.alloc(4);
-/** Always as full as they can be, or without entries: nothing to watch. */
-const UNCOUNTED: ReadonlySet<string> = new Set([
-  'config',
-  'events',
-  'meters',
-  'flow_seen',
-  'translated',
-  'policy_state',
-  'policy_work',
-  'connections',
-  'fragments',
-]);
 /** Those that bpf/drop.h would make a 0 of. */
 const FORBIDDEN_STAMPS: readonly number[] = [0, 0xffff, 0x0ff0];
 
@@ -63,6 +52,7 @@ interface Opened {
   readonly pods: Table<PodEntry>;
   readonly sas: SaTables;
   readonly policies: PolicyMaps;
+  readonly usages: MapUsages;
   readonly ring: { close(): void };
 }
 
@@ -98,6 +88,7 @@ class PinnedDatapath implements Datapath {
         pods: createPodTable(native, map('pods'), map('endpoints')),
         sas: createSaTables(native, map('tx_sa'), map('rx_sa')),
         policies: new PolicyMaps(native, map),
+        usages: new MapUsages(native, map),
         ring: attempt('open ring buffer of events', () =>
           native.openRingBuffer(map('events'), (record) => this.receive(record)),
         ),
@@ -196,17 +187,8 @@ class PinnedDatapath implements Datapath {
     attempt('switch sampling of flows', () => this.native.mapUpdate(this.map('config'), CONFIG_KEY, value));
   }
 
-  mapUsage(): { map: string; entries: number; capacity: number }[] {
-    return Object.keys(MAP_LAYOUT)
-      .filter((name) => !UNCOUNTED.has(name))
-      .map((name) => {
-        const map = this.map(name);
-        return attempt(`look at map ${name}`, () => ({
-          map: name,
-          entries: this.countEntries(map),
-          capacity: this.native.mapInfo(map).maxEntries,
-        }));
-      });
+  mapUsage(): MapUsage[] {
+    return this.use().usages.read();
   }
 
   close(): void {
@@ -237,12 +219,6 @@ class PinnedDatapath implements Datapath {
     );
     const config = value === undefined ? undefined : decodeConfig(value);
     return config?.abi === ABI_VERSION && config.cookie !== 0n ? config : undefined;
-  }
-
-  private countEntries(map: Fd): number {
-    const entries = this.native.mapEntries(map);
-    for (const { value } of entries) this.native.wipe(value); // some of them are keys
-    return entries.length;
   }
 
   /** A map pinned by a version with another layout must not be read with this one's eyes. */

@@ -88,6 +88,8 @@ export interface Native {
   mapDelete(map: Fd, key: Buffer): boolean;
   /** Keys and values, by batch calls where the map type has them, else key by key. */
   mapEntries(map: Fd): { readonly key: Buffer; readonly value: Buffer }[];
+  /** How many mapEntries() would hand over. */
+  mapCount(map: Fd): number;
 
   /**
    * tcx link (attach types 46, 47; kernel 6.6), in front of the programs that are there. Throws EINVAL or

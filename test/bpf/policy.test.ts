@@ -14,6 +14,7 @@ import {
 } from '../agent/core/policyworlds';
 import { seeded } from '../agent/core/random';
 import { ethernet, packet, udp } from './frames';
+import { ACK, FIN_ACK, icmp, opening, SYN, SYN_ACK, tcp } from './openings';
 import { native, PASS, World } from './world';
 
 const LO = 1;
@@ -60,42 +61,6 @@ function verdict(program: 'steer' | 'gate', frame: Buffer): string {
   expect(drops.length).toBe(retval === PASS ? 0 : 1);
   return (drops[0] ?? '').replace(/^.*:/, '');
 }
-
-const SYN = 0x02;
-const SYN_ACK = 0x12;
-const ACK = 0x10;
-const FIN_ACK = 0x11;
-
-function tcp(from: string, to: string, source: number, destination: number, flags = SYN): Buffer {
-  const header = Buffer.alloc(20);
-  header.writeUInt16BE(source, 0);
-  header.writeUInt16BE(destination, 2);
-  header.writeUInt8(0x50, 12);
-  header.writeUInt8(flags, 13);
-  return ethernet(packet(from, to, header, { protocol: 6 }));
-}
-
-/** First packet of a connection by the number of its protocol. */
-function opening(from: string, to: string, protocol: number, source: number, port: number): Buffer {
-  if (protocol === 6) return tcp(from, to, source, port);
-  if (protocol === 1) return icmp(from, to, 8, source);
-  const transport = Buffer.alloc(16);
-  transport.writeUInt16BE(source, 0);
-  transport.writeUInt16BE(port, 2);
-  transport.writeUInt16BE(16, 4);
-  return ethernet(packet(from, to, transport, { protocol }));
-}
-
-const icmp = (
-  from: string,
-  to: string,
-  type: number,
-  id: number,
-  inner: Buffer = Buffer.alloc(0),
-): Buffer => {
-  const head = Buffer.from([type, 0, 0, 0, id >> 8, id & 255, 0, 1]);
-  return ethernet(packet(from, to, Buffer.concat([head, inner]), { protocol: from.includes(':') ? 58 : 1 }));
-};
 
 test('2,000 first packets under random policies: the kernel does what the naive twin says', () => {
   const random = seeded(23);

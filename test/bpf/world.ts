@@ -59,11 +59,12 @@ export class World {
   readonly #maps = new Map<string, Fd>();
   readonly #programs = new Map<string, Fd>();
 
-  /** @param objects object files under build/, without ".bpf.o", e.g. "bpf/open". */
-  constructor(...objects: string[]) {
+  /** @param given object files under build/, without ".bpf.o", e.g. "bpf/open"; or the sizes of maps by name. */
+  constructor(...given: (string | Readonly<Record<string, number>>)[]) {
     native.mountBpffs(this.#dir);
-    for (const object of objects) {
-      const loaded = native.loadObject(join(BUILD, `${object}.bpf.o`), { pinRoot: this.#dir });
+    const maxEntries = Object.assign({}, ...given.filter((each) => typeof each !== 'string'));
+    for (const object of given.filter((each) => typeof each === 'string')) {
+      const loaded = native.loadObject(join(BUILD, `${object}.bpf.o`), { pinRoot: this.#dir, maxEntries });
       for (const [name, { fd }] of Object.entries(loaded.programs)) this.#programs.set(name, fd);
       for (const [name, fd] of Object.entries(loaded.maps)) this.#maps.set(name, fd);
     }

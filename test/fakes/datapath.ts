@@ -279,8 +279,8 @@ export class FakeDatapath implements Datapath {
   reply(reply: ProbeReply): void {
     if (this.isOpen) for (const listener of this.replyListeners) listener(reply);
   }
-  mapUsage(): { map: string; entries: number; capacity: number }[] {
-    return [{ map: 'rx_sa', entries: this.pins.rx.size, capacity: 131072 }];
+  mapUsage(): { map: string; entries: number; capacity: number; evicted: number }[] {
+    return [{ map: 'rx_sa', entries: this.pins.rx.size, capacity: 131072, evicted: 0 }];
   }
   close(): void {
     this.isOpen = false;

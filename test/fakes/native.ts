@@ -171,6 +171,7 @@ export function fakeNative(kernel: FakeKernel, programs: (file: string) => strin
       map.entries.set(id, Buffer.from(value));
     },
     mapDelete: (fd, key) => mapOf(fd).entries.delete(key.toString('hex')),
+    mapCount: (fd) => mapOf(fd).entries.size,
     mapEntries: (fd) =>
       [...mapOf(fd).entries].map(([key, value]) => ({
         key: Buffer.from(key, 'hex'),

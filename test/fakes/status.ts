@@ -132,7 +132,10 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
     ],
     recentDrops: [sampleFlow()],
     hooks: [{ program: 'seal', device: 'eth0', ifindex: 2, mode: 'tcx' }],
-    maps: [{ map: 'peers', entries: 1, capacity: 16_384 }],
+    maps: [
+      { map: 'peers', entries: 1, capacity: 16_384, evicted: 0 },
+      { map: 'connections', entries: 7, capacity: 131_072, evicted: 2 },
+    ],
     problems: [],
     ...changes,
   };

@@ -82,11 +82,12 @@ describe('one entry', () => {
   });
 });
 
-describe('mapEntries', () => {
+describe('mapEntries and mapCount', () => {
   test.each([[0], [1], [63], [64]])('an LRU map of %i entries', (count) => {
     const fresh = new Sample({ maxEntries: { lru: 1024 } });
     for (let i = 0; i < count; i++) native.mapUpdate(fresh.map('lru'), u32(i), u64(BigInt(i)));
     expect(native.mapEntries(fresh.map('lru')).length).toBe(count);
+    expect(native.mapCount(fresh.map('lru'))).toBe(count);
     fresh.close();
   });
 
@@ -96,6 +97,7 @@ describe('mapEntries', () => {
     for (let i = 0; i < count; i++) native.mapUpdate(map, u32(i), u64(BigInt(i) * 3n));
     const found = new Map(native.mapEntries(map).map(({ key, value }) => [key.readUInt32LE(), value]));
     expect(native.mapEntries(map).length).toBe(count);
+    expect(native.mapCount(map)).toBe(count);
     for (let i = 0; i < count; i++) expect(found.get(i)).toEqual(u64(BigInt(i) * 3n));
     fresh.close();
   });
@@ -109,6 +111,7 @@ describe('mapEntries', () => {
 
   test('a ring buffer has no entries to list', () => {
     expect(failure(() => native.mapEntries(sample.map('ring'))).code).toBe('EOPNOTSUPP');
+    expect(failure(() => native.mapCount(sample.map('ring'))).code).toBe('EOPNOTSUPP');
   });
 });
 

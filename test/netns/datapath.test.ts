@@ -331,9 +331,9 @@ describe('maps', () => {
     expect(second.dropCounts()).toEqual([]);
     expect(second.mapUsage()).toEqual(
       expect.arrayContaining([
-        { map: 'overlay', entries: 3, capacity: second.overlay.capacity },
-        { map: 'rx_sa', entries: 2, capacity: 131072 },
-        { map: 'endpoints', entries: 2, capacity: 16384 },
+        { map: 'overlay', entries: 3, capacity: second.overlay.capacity, evicted: 0 },
+        { map: 'rx_sa', entries: 2, capacity: 131072, evicted: 0 },
+        { map: 'endpoints', entries: 2, capacity: 16384, evicted: 0 },
       ]),
     );
     second.peers.remove(entry);

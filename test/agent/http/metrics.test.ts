@@ -26,6 +26,7 @@ test.each([
   'desired_drift',
   'bpf_map_entries{map}',
   'bpf_map_capacity{map}',
+  'bpf_map_evictions_total{map}',
   'program_attached{hook,device,mode}',
   'cni_duration_seconds_count{command}',
   'certificate_expiry_timestamp_seconds',
@@ -53,6 +54,10 @@ test('values are those of the status, in base units', async () => {
   const text = await metrics.text(sampleStatus({ peers: [samplePeer({ rttMs: 250 })] }));
   for (const line of [
     'vxseal_build_info{version="0.1.0"} 1',
+    'vxseal_bpf_map_entries{map="connections"} 7',
+    'vxseal_bpf_map_capacity{map="connections"} 131072',
+    'vxseal_bpf_map_evictions_total{map="connections"} 2',
+    'vxseal_bpf_map_evictions_total{map="peers"} 0',
     'vxseal_ready 1',
     'vxseal_peers{state="up"} 1',
     'vxseal_peers{state="stalled"} 0',

@@ -9,6 +9,8 @@ export const SHAPES: Readonly<Record<string, MapShape>> = {
   policy_pods: { keySize: 8, valueSize: 8 },
   rules: { keySize: 20, valueSize: 4 },
   policy_drops: { keySize: 8, valueSize: 16 },
+  connections: { keySize: 44, valueSize: 16 },
+  connection_stats: { keySize: 4, valueSize: 16, maxEntries: 1 },
   peers: { keySize: 4, valueSize: 56 },
   vteps: { keySize: 16, valueSize: 4 },
   tx_sa: { keySize: 8, valueSize: 64 },
