@@ -110,6 +110,7 @@ export function flowLine(flow: FlowStatus, colour: boolean): string {
   const who = [
     flow.pod === '' ? '' : `pod ${flow.pod}`,
     flow.node === '' ? '' : `peer ${flow.node}`,
+    flow.policies.length === 0 ? '' : `no rule of ${flow.policies.join(', ')} allows it`,
     flow.unreported > 0 ? `+${flow.unreported}` : '',
   ].filter((text) => text !== '');
   const words = [

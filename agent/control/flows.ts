@@ -1,6 +1,7 @@
 // What the data plane reports of single packets, for people: drops, and a sample of what it forwards as long as
 // somebody watches. Gives numbers their names; keeps the newest drops.
 import type { NodeName, PeerNumber } from '../core/ids';
+import type { PolicyDirection } from '../core/policy';
 import type { Clock, Datapath, FlowReport, IpAddress } from '../ports';
 import type { AttachedPod } from './inspection';
 import type { FlowStatus } from './status';
@@ -12,6 +13,8 @@ export interface FlowParts {
   readonly datapath: Pick<Datapath, 'onFlow' | 'sampleFlows'>;
   readonly nameOf: (peer: PeerNumber) => NodeName | '';
   readonly pods: () => readonly AttachedPod[];
+  /** That isolate the pod at that device. */
+  readonly policiesAt: (ifindex: number, direction: PolicyDirection) => readonly string[];
 }
 
 export class Flows {
@@ -44,7 +47,7 @@ export class Flows {
   }
 
   private named(report: FlowReport): FlowStatus {
-    const { clock, nameOf } = this.parts;
+    const { clock, nameOf, policiesAt } = this.parts;
     const { reason, source = '', destination = '', vni, outer } = report;
     const ageMs = Math.max(0, Number(clock.monotonicNs() - report.atNs) / 1e6);
     return {
@@ -62,6 +65,7 @@ export class Flows {
       sourcePort: report.sourcePort,
       destinationPort: report.destinationPort,
       bytes: report.bytes,
+      policies: reason === 'policy' ? policiesAt(report.ifindex, report.direction) : [],
       unreported: report.unreported,
     };
   }

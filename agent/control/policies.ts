@@ -3,6 +3,7 @@
 import type { IpAddress } from '../core/ids';
 import {
   type NetworkPolicy,
+  type PolicyDirection,
   type PolicyPod,
   type PolicyReading,
   type PolicySource,
@@ -12,6 +13,7 @@ import {
   compilePolicies,
   type LocalPolicyPod,
   type PolicyInput,
+  type PolicyPodEntry,
   type RulesetEntry,
 } from '../core/policytables';
 import type { Datapath, Netlink } from '../ports';
@@ -40,6 +42,7 @@ export class PolicyKeeper {
   private installed = '';
   private inForce: readonly string[] = [];
   private readonly rulesets = new Map<number, readonly RulesetEntry[]>();
+  private pods: readonly PolicyPodEntry[] = [];
 
   constructor(private readonly parts: PolicyKeeperParts) {}
 
@@ -75,6 +78,13 @@ export class PolicyKeeper {
       policies: this.inForce,
       drops: this.drops(),
     };
+  }
+
+  /** Policies that isolate the pod at that device, as of the tables in force: "namespace/name". */
+  isolatingAt(ifindex: number, direction: PolicyDirection): readonly string[] {
+    const number = this.pods.find((pod) => pod.ifindex === ifindex)?.[direction];
+    const newest = [...this.rulesets.values()].at(-1) ?? [];
+    return newest.find(({ ruleset }) => ruleset === number)?.policies ?? [];
   }
 
   private async read(source: PolicySource): Promise<void> {
@@ -126,6 +136,7 @@ export class PolicyKeeper {
     this.installed = digest;
     this.inForce = input.policies.map(policyName);
     this.rulesets.set(generation, tables.rulesets);
+    this.pods = tables.pods;
     for (const old of [...this.rulesets.keys()].slice(0, -REMEMBERED)) this.rulesets.delete(old);
   }
 

@@ -125,6 +125,7 @@ export class ControlRoom implements AgentView {
       datapath,
       nameOf: (number) => peerName(this.reconciler.picture(), number),
       pods: () => this.pods.list(),
+      policiesAt: (ifindex, direction) => this.policyKeeper.isolatingAt(ifindex, direction),
     });
     this.policyKeeper = new PolicyKeeper({
       netlink,

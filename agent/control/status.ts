@@ -164,6 +164,8 @@ export interface FlowStatus {
   readonly destinationPort: number;
   /** Of the frame. */
   readonly bytes: number;
+  /** Of what policy dropped: those that isolate the pod in that direction, "namespace/name"; none of them allows it. */
+  readonly policies: readonly string[];
   /** More of the same kind that were counted and not reported, so that reporting stays cheap. */
   readonly unreported: number;
 }

@@ -133,6 +133,7 @@ export const flow = record({
   sourcePort: whole,
   destinationPort: whole,
   bytes: whole,
+  policies: texts,
   unreported: whole,
 });
 

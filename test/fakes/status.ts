@@ -72,6 +72,7 @@ export function sampleFlow(changes: Partial<FlowStatus> = {}): FlowStatus {
     sourcePort: 51_234,
     destinationPort: 4500,
     bytes: 140,
+    policies: [],
     unreported: 0,
     ...changes,
   };

@@ -212,8 +212,9 @@
     const way = flow.source ? `${end(flow.source, flow.sourcePort)} → ${end(flow.destination, flow.destinationPort)}` : 'not IP';
     const protocol = flow.source ? ` ${PROTOCOLS[flow.protocol] ?? `protocol ${flow.protocol}`}` : '';
     const who = [flow.pod && `pod ${flow.pod}`, flow.node && `peer ${flow.node}`].filter(Boolean).join(', ');
+    const under = flow.policies.length > 0 ? `: no rule of ${flow.policies.join(', ')} allows it` : '';
     const more = flow.unreported > 0 ? `, and ${flow.unreported} more` : '';
-    return `${age(nowMs - flow.atMs)} ago: ${flow.reason}, ${way}${protocol}, ${flow.bytes} bytes${who ? ` (${who})` : ''}${more}`;
+    return `${age(nowMs - flow.atMs)} ago: ${flow.reason}, ${way}${protocol}, ${flow.bytes} bytes${who ? ` (${who})` : ''}${under}${more}`;
   }
 
   function drawPairs(list, pairs) {

@@ -125,6 +125,8 @@ test('a line of IPv6, of ICMP, and of what is not IP', () => {
   expect(flowLine(sampleFlow({ ...pod, ...six }), false)).toBe(
     '03:04:00.000  passed   ingress  -              TCP [fd00::1]:1 -> [fd00::2]:2  140 B  pod lab/p',
   );
+  const refused = { outer: false, reason: 'policy', pod: 'x/a', node: '', policies: ['x/p', 'x/q'] };
+  expect(flowLine(sampleFlow(refused), false)).toMatch(/pod x\/a, no rule of x\/p, x\/q allows it$/);
   const ping = { protocol: 1, sourcePort: 0, destinationPort: 0 };
   expect(flowLine(sampleFlow({ ...pod, ...ping }), false)).toContain('ICMP 192.0.2.2 -> 192.0.2.1  ');
   expect(flowLine(sampleFlow({ source: '', destination: '', outer: false }), false)).toContain('  not IP  ');
