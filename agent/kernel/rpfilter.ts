@@ -2,11 +2,12 @@
 // leads over the underlay: strict filtering would drop it, and deliver has already proved the source. Loose, not
 // off: the kernel takes the larger of the device's value and "all".
 import { readFileSync, writeFileSync } from 'node:fs';
+import { sysctlPath } from './sysctl';
 
 const STRICT = 1;
 const LOOSE = 2;
 
-const path = (device: string): string => `/proc/sys/net/ipv4/conf/${device}/rp_filter`;
+const path = (device: string): string => sysctlPath(`ipv4/conf/${device}/rp_filter`);
 
 function value(device: string): number {
   return Number(readFileSync(path(device), 'utf8'));

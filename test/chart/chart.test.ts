@@ -258,6 +258,9 @@ withHelm(`helm${existsSync(HELM) ? '' : ' (missing: scripts/tools helm)'}`, () =
     });
     expect(JSON.stringify(daemonSet)).toContain('"mountPropagation":"HostToContainer"');
     expect(JSON.stringify(daemonSet)).not.toContain('privileged');
+    // runc: "cannot be mounted because it is inside /proc".
+    expect(JSON.stringify(daemonSet)).toContain('"mountPath":"/host/proc/sys/net"');
+    expect(JSON.stringify(daemonSet)).not.toContain('"mountPath":"/proc');
   });
 
   test.each<[string, object, RegExp]>([
