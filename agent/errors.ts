@@ -35,7 +35,7 @@ export class KernelError extends VxsealError {
     readonly errnoName: string,
     detail = '',
   ) {
-    super('kernel', `${op}: ${errnoName}${detail === '' ? '' : `: ${detail}`}`);
+    super('kernel', `${op}: ${errnoName}${detail === '' ? '' : `: ${detail}`}`, kernelRemedy(op, errnoName));
     this.name = 'KernelError';
   }
 
@@ -43,4 +43,17 @@ export class KernelError extends VxsealError {
   get retriable(): boolean {
     return ['EAGAIN', 'EBUSY', 'EINTR', 'ENOBUFS', 'ENOMEM', 'ENODEV', 'ENETDOWN'].includes(this.errnoName);
   }
+}
+
+/** '' where all that can be done is to try again, or the message itself says what to do. */
+function kernelRemedy(op: string, errnoName: string): string {
+  if (op.startsWith('load program') && errnoName !== 'ENOENT')
+    return 'run `vxseal doctor`: it names what this kernel lacks';
+  if (op.startsWith('attach open') && ['EBUSY', 'EEXIST'].includes(errnoName))
+    return 'another XDP program holds the device (`bpftool net` shows it): take it off, or set underlay.xdp to tc';
+  if (['EPERM', 'EACCES'].includes(errnoName))
+    return 'run the agent as root with the capabilities of docs/operations.md; `vxseal doctor` says which is missing';
+  if (errnoName === 'EROFS')
+    return 'let the agent write there: docs/operations.md says what a container needs';
+  return '';
 }

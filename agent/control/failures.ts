@@ -1,5 +1,6 @@
 // Tells of the steps of a pass that failed, one by one up to a number. What failed is tried again by the next pass,
 // which plans it anew.
+import { VxsealError } from '../errors';
 import type { LinkInfo } from '../ports';
 import { type Problems, reasonOf } from './problems';
 
@@ -18,7 +19,8 @@ export function tellFailures(
     problems.report(
       `apply ${object}`,
       `${reasonOf(error)}${deviceOf(object, links)}`,
-      'tried again at every pass; run `vxseal doctor` if it stays',
+      (error instanceof VxsealError && error.remedy) ||
+        'tried again at every pass; run `vxseal doctor` if it stays',
     );
   if (failed.size > TOLD_FAILURES)
     problems.report('apply', `${failed.size - TOLD_FAILURES} more steps failed`, 'see the first ones');
