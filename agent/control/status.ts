@@ -16,15 +16,17 @@ export interface Problem {
   readonly count: number;
 }
 
-export type BlockerName =
-  | 'config'
-  | 'kernel'
-  | 'identity'
-  | 'bus-sync'
-  | 'datapath'
-  | 'link'
-  | 'keys'
-  | 'hooks';
+export const BLOCKER_NAMES = [
+  'config',
+  'kernel',
+  'identity',
+  'bus-sync',
+  'datapath',
+  'link',
+  'keys',
+  'hooks',
+] as const;
+export type BlockerName = (typeof BLOCKER_NAMES)[number];
 
 export interface Blocker {
   readonly name: BlockerName;
@@ -82,15 +84,17 @@ export interface BusView {
   readonly refusedRecords: readonly { readonly reason: string; readonly count: number }[];
 }
 
-export type PeerState =
-  | 'up'
-  | 'no-key'
-  | 'no-route'
-  | 'stalled'
-  | 'mtu'
-  | 'expired'
-  | 'quarantined'
-  | 'revoked';
+export const PEER_STATES = [
+  'up',
+  'no-key',
+  'no-route',
+  'stalled',
+  'mtu',
+  'expired',
+  'quarantined',
+  'revoked',
+] as const;
+export type PeerState = (typeof PEER_STATES)[number];
 
 export interface PeerStatus {
   readonly node: string;

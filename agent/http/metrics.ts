@@ -1,18 +1,9 @@
 // The metrics of the agent: the only file that names them. Most are read from the status when they are asked for, so
 // that they say what status, page and commands say; durations are observed as they happen. Base units; few labels.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { PeerState, Status } from '../control/status';
+import { PEER_STATES, type Status } from '../control/status';
 import type { Measures } from '../ports';
 
-const PEER_STATES: readonly PeerState[] = [
-  'up',
-  'no-key',
-  'no-route',
-  'stalled',
-  'mtu',
-  'expired',
-  'quarantined',
-];
 const SECOND_MS = 1000;
 
 /** Fills one metric from a status. */

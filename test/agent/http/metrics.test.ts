@@ -61,6 +61,7 @@ test('values are those of the status, in base units', async () => {
     'vxseal_ready 1',
     'vxseal_peers{state="up"} 1',
     'vxseal_peers{state="stalled"} 0',
+    'vxseal_peers{state="revoked"} 0',
     'vxseal_peer_rtt_seconds{peer="node2"} 0.25',
     'vxseal_sealed_packets_total{peer="node2"} 12345',
     'vxseal_opened_bytes_total{peer="node2"} 7654321',
