@@ -1,7 +1,9 @@
 // A lab whose agents learn of each other from Kafka. What the overlay carries is proved by lab.test.ts, whatever the
 // bus; here is what only a broker can do to it.
 import { randomBytes } from 'node:crypto';
-import { logTail } from './agents';
+import { logTail, vxsealArgv } from './agents';
+import { killBroker, startBroker } from './broker';
+import { start, until } from './command';
 import { Context, prove } from './context';
 import { bringUp } from './lab';
 import { labLayout, PLAIN_SHAPE } from './layout';
@@ -11,6 +13,7 @@ import { teardown } from './teardown';
 
 const NAME = `k${randomBytes(3).toString('hex')}`;
 const TIMEOUT_MS = 180_000;
+const STATUS_MS = 30_000;
 let context: Context | undefined;
 
 beforeAll(async () => {
@@ -33,6 +36,43 @@ test.each([reachUnseen, busOutage].map((proof) => [proof.name, proof] as const))
     if (context === undefined) throw new Error('there is no lab');
     const { ok, detail } = await prove(context, proof);
     expect({ ok, detail }).toEqual({ ok: true, detail });
+  },
+  TIMEOUT_MS,
+);
+
+test(
+  'Kafka down: `vxseal status` says so, why, and what to do; and that all is well when it is back',
+  async () => {
+    if (context === undefined) throw new Error('there is no lab');
+    const { lab } = context;
+    const says = async (status: number, ...patterns: readonly RegExp[]): Promise<void> => {
+      for (const node of lab.nodes) {
+        let text = '';
+        await until(
+          `status of ${node.name}`,
+          STATUS_MS,
+          async () => {
+            const said = await start(vxsealArgv(node, ['status']));
+            text = said.stdout;
+            const all = said.status === status && patterns.every((pattern) => pattern.test(text));
+            return all ? true : undefined;
+          },
+          () => text,
+          500,
+        );
+      }
+    };
+    await says(0, /bus +kafka: in sync/);
+    killBroker(lab);
+    await says(
+      1,
+      /bus +kafka: not connected, .*last seen/,
+      /bus: .*\d+\.\d+\.\d+\.\d+:\d+/,
+      /-> check that it can be reached; what stands goes on/,
+      /PEERS {2}2 of 2 up/,
+    );
+    startBroker(lab);
+    await says(0, /bus +kafka: in sync/);
   },
   TIMEOUT_MS,
 );
