@@ -106,6 +106,22 @@ const withOwnSys = (argv: readonly string[]): string[] => {
 };
 
 /**
+ * The agent of an image, with what the chart gives its container: these rights, a read-only root and /proc/sys, and the
+ * host's network settings beside it. A container runtime is not in it.
+ */
+const inImage = (root: string, args: readonly string[]): string[] => {
+  const script = `set -e; root=$1; shift
+    mount -t sysfs sysfs /sys
+    mkdir -p "$root/host/proc/sys/net"
+    mount --bind "$root" "$root" && mount -o remount,bind,ro "$root"
+    for each in dev proc run sys; do mount --rbind /$each "$root/$each"; done
+    mount --bind /proc/sys/net "$root/host/proc/sys/net"
+    mount --bind /proc/sys "$root/proc/sys" && mount -o remount,bind,ro "$root/proc/sys"
+    exec chroot "$root" setpriv --bounding-set -all,+net_admin,+net_raw,+bpf,+perfmon,+sys_admin "$@"`;
+  return ['unshare', '--mount', '--propagation=slave', '--', 'sh', '-c', script, 'sh', root, ...args];
+};
+
+/**
  * Starts the agent and returns at once. nsenter replaces itself, so the pid is the agent's own.
  * @param program of another build, for an upgrade
  */
@@ -113,8 +129,12 @@ export function startAgent(node: NodeLayout, program = cli()): ProcessId {
   if (agentProcess(node) !== undefined) throw new Error(`the agent of ${node.name} runs already`);
   const log = openSync(node.logFile, 'a', 0o600);
   try {
-    const agent = [process.execPath, program, 'agent', '--config', node.configFile];
-    const [file = '', ...args] = inNetns(node.netns, withOwnSys(agent));
+    const command = ['agent', '--config', node.configFile];
+    const agent =
+      node.image === ''
+        ? withOwnSys([process.execPath, program, ...command])
+        : inImage(node.image, ['vxseal', ...command]);
+    const [file = '', ...args] = inNetns(node.netns, agent);
     const child = spawn(file, args, { detached: true, stdio: ['ignore', log, log], cwd: '/' });
     child.unref();
     const id = child.pid === undefined ? undefined : identify(child.pid);

@@ -34,6 +34,8 @@ export interface LabShape {
   /** Agents read NetworkPolicy manifests from the lab's folder of them. */
   readonly policies: boolean;
   readonly bus: 'directory' | 'kafka';
+  /** Root filesystem of an image whose agent runs on the nodes; "": the one that is built here. */
+  readonly image: string;
 }
 
 export const PLAIN_SHAPE: LabShape = {
@@ -43,6 +45,7 @@ export const PLAIN_SHAPE: LabShape = {
   tenants: 1,
   policies: false,
   bus: 'directory',
+  image: '',
 };
 
 export interface PodLayout {
@@ -86,6 +89,8 @@ export interface NodeLayout {
   readonly socket: string;
   readonly logFile: string;
   readonly pidFile: string;
+  /** See LabShape. */
+  readonly image: string;
   readonly pods: readonly PodLayout[];
 }
 
@@ -177,6 +182,7 @@ function nodeLayout(view: View, index: number, counts: { nodes: number; pods: nu
     socket: join(runDir, 'agent.sock'),
     logFile: join(dir, 'agent.log'),
     pidFile: join(dir, 'agent.pid'),
+    image: shape.image,
     pods: tenants.flatMap((tenant) =>
       Array.from({ length: counts.pods }, (_, pod) => podLayout(view, index, pod + 1, tenant)),
     ),

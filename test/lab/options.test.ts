@@ -7,6 +7,10 @@ const parse = (line: string) => parseCommand(line.split(' ').filter((word) => wo
 test.each([
   ['', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, shape: PLAIN_SHAPE, once: false }],
   ['up', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, shape: PLAIN_SHAPE, once: false }],
+  [
+    '--image /image',
+    { verb: 'up', name: 'vxs', nodes: 3, pods: 1, shape: { ...PLAIN_SHAPE, image: '/image' }, once: false },
+  ],
   ['--once', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, shape: PLAIN_SHAPE, once: true }],
   [
     'up --name a --nodes 5 --pods 2',

@@ -1,4 +1,5 @@
 // The command line of scripts/lab: text to a plan, or to a message that says what is wrong with it.
+import { resolve } from 'node:path';
 import { type LabShape, PLAIN_SHAPE } from './layout';
 
 export type Verb =
@@ -19,7 +20,7 @@ export type AgentAction = 'stop' | 'start' | 'kill' | 'restart';
 export type Command = Verb & { readonly name: string };
 
 export const USAGE = `usage: scripts/lab [up] [--name L] [--nodes 3] [--pods 1] [--family 4|6|dual] [--underlay 4|6|dual|mixed]
-                        [--bus directory|kafka] [--tenants 1] [--once]
+                        [--bus directory|kafka] [--tenants 1] [--image DIR] [--once]
        scripts/lab exec   [--name L] node2|pod2-1|pod2-1.t2|wire -- CMD…
        scripts/lab vxseal [--name L] node2 ARGS…
        scripts/lab addr   [--name L] pod2-1
@@ -48,7 +49,7 @@ function familyChoice(flag: string, value: string): FamilyChoice {
 }
 
 /** The underlay follows the overlay unless it is named. */
-function shapeOf({ family, underlay, tenants, bus }: Flags): LabShape {
+function shapeOf({ family, underlay, tenants, bus, image }: Flags): LabShape {
   const outer = underlay ?? family ?? '4';
   return {
     ...PLAIN_SHAPE,
@@ -57,6 +58,7 @@ function shapeOf({ family, underlay, tenants, bus }: Flags): LabShape {
     mixed: outer === 'mixed',
     tenants,
     bus,
+    image,
   };
 }
 
@@ -75,6 +77,7 @@ interface Flags {
   once: boolean;
   tenants: number;
   bus: LabShape['bus'];
+  image: string;
   family?: FamilyChoice;
   underlay?: FamilyChoice;
 }
@@ -102,6 +105,7 @@ function takeFlags(rest: string[], flags: Flags, withPlan: boolean): void {
     } else if (flag === '--family') flags.family = familyChoice(flag, value);
     else if (flag === '--underlay') flags.underlay = familyChoice(flag, value);
     else if (flag === '--bus') flags.bus = busChoice(value);
+    else if (flag === '--image') flags.image = resolve(value);
     else throw new UsageError(`unknown flag ${flag}`);
   }
 }
@@ -130,7 +134,15 @@ export function parseCommand(argv: readonly string[]): Command {
   if (named !== undefined) rest.shift();
   else if (first !== undefined && !first.startsWith('--')) throw new UsageError(`unknown command ${first}`);
   const verb = named ?? 'up';
-  const flags: Flags = { name: 'vxs', nodes: 3, pods: 1, once: false, tenants: 1, bus: 'directory' };
+  const flags: Flags = {
+    name: 'vxs',
+    nodes: 3,
+    pods: 1,
+    once: false,
+    tenants: 1,
+    bus: 'directory',
+    image: '',
+  };
   takeFlags(rest, flags, verb === 'up');
   const { name, nodes, pods, once } = flags;
   if (verb === 'exec' || verb === 'vxseal' || verb === 'addr' || verb === 'agent') {
