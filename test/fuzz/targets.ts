@@ -1,6 +1,8 @@
-// Which targets there are. Packets need root and the eBPF programs, the others nothing.
+// Which targets there are. Packets need root and the eBPF programs, the plugin its build with sanitizers, the others
+// nothing.
 import { cniTarget, configTarget, httpTarget } from './inputs';
 import { packetTarget } from './packets';
+import { pluginTarget } from './plugin';
 import { blocksTarget, chainTarget, envelopeTarget, payloadTarget, recordTarget } from './records';
 import type { Target } from './target';
 
@@ -17,4 +19,8 @@ export const PURE_TARGETS: Readonly<Record<string, Maker>> = {
   cni: cniTarget,
 };
 
-export const ALL_TARGETS: Readonly<Record<string, Maker>> = { ...PURE_TARGETS, packets: packetTarget };
+export const ALL_TARGETS: Readonly<Record<string, Maker>> = {
+  ...PURE_TARGETS,
+  'cni-plugin': pluginTarget,
+  packets: packetTarget,
+};
