@@ -9,6 +9,7 @@ import { registerConfig } from './config';
 import { type DoctorParts, registerDoctor } from './doctor';
 import { registerDrops } from './drops';
 import { type ExitCode, type Io, writeError } from './io';
+import { type LabKeysParts, registerLabKeys } from './labkeys';
 import { registerEvents, registerMonitor } from './monitor';
 import { registerPeers } from './peers';
 import { registerPods } from './pods';
@@ -22,6 +23,7 @@ export interface ProgramParts {
   readonly version: string;
   readonly agent: AgentParts;
   readonly doctor: DoctorParts;
+  readonly labKeys: LabKeysParts;
   /** Further commands, e.g. `ca`. */
   readonly register: readonly ((program: Command, io: Io) => void)[];
 }
@@ -76,6 +78,7 @@ function buildProgram(cli: Cli, parts: ProgramParts): Command {
   registerReport(program, cli, parts.doctor, parts.version);
   registerConfig(program, cli);
   registerAgent(program, cli, parts.agent);
+  registerLabKeys(program, cli, parts.labKeys);
   for (const register of parts.register) register(program, io);
   registerCompletion(program, cli);
   return program;

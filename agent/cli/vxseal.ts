@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The program `vxseal`: composition root of the command line. The daemon, the kernel and the certificates are loaded
 // only by the commands that need them; the others answer in a tenth of a second. import() wants the extension.
+import { espSaLine } from '../core/espsa';
 import { installedVersion } from '../installation';
 import { registerCa } from './ca';
 import type { DoctorParts } from './doctor';
@@ -45,6 +46,13 @@ const parts: ProgramParts = {
     },
   },
   doctor,
+  labKeys: {
+    lines: async (pinDir) => {
+      const { loadNative } = await import('../kernel/native.js');
+      const { withLabKeys } = await import('../kernel/labkeys.js');
+      return withLabKeys(loadNative(), pinDir, (sas) => sas.map(espSaLine));
+    },
+  },
   register: [registerCa],
 };
 

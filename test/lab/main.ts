@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { agentProcess, endAgent, logTail, startAgent, vxsealArgv, waitAnswering } from './agents';
 import { inNetns, tryRun } from './command';
 import { Context, type Proof, type ProofOf, prove } from './context';
+import { allowKeys, labKeys } from './keys';
 import { bringUp, openLab } from './lab';
 import { type LabLayout, type LabShape, labLayout, type NodeLayout, seenIn } from './layout';
 import { type AgentAction, parseCommand, USAGE, UsageError } from './options';
@@ -59,9 +60,10 @@ interface Plan {
   readonly pods: number;
   readonly shape: LabShape;
   readonly once: boolean;
+  readonly keys: boolean;
 }
 
-async function up({ name, nodes, pods, shape, once }: Plan): Promise<number> {
+async function up({ name, nodes, pods, shape, once, keys }: Plan): Promise<number> {
   // Before anything is made: an existing lab must survive the refusal.
   if (labExists(name))
     throw new Error(`lab ${name} exists already. Remove it with: scripts/lab down --name ${name}`);
@@ -69,6 +71,7 @@ async function up({ name, nodes, pods, shape, once }: Plan): Promise<number> {
   let lab: LabLayout;
   try {
     lab = await bringUp(name, nodes, pods, say, shape);
+    if (keys) allowKeys(lab);
   } catch (error) {
     for (const node of labLayout(name, nodes, pods, shape).nodes) {
       console.error(`--- ${node.name}, end of the agent's log\n${logTail(node)}`);
@@ -164,6 +167,9 @@ async function main(argv: readonly string[]): Promise<number> {
       return handOver(inNetns(findNetns(lab, command.target), command.argv));
     case 'vxseal':
       return handOver(vxsealArgv(findNode(lab, command.target), command.argv));
+    case 'keys':
+      console.log(labKeys(lab).join('\n'));
+      return 0;
     case 'addr':
       console.log(addresses(lab, command.target).join('\n'));
       return 0;

@@ -5,21 +5,31 @@ import { parseCommand, UsageError } from './options';
 const parse = (line: string) => parseCommand(line.split(' ').filter((word) => word !== ''));
 
 test.each([
-  ['', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, shape: PLAIN_SHAPE, once: false }],
-  ['up', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, shape: PLAIN_SHAPE, once: false }],
+  ['', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, shape: PLAIN_SHAPE, once: false, keys: false }],
+  ['up', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, shape: PLAIN_SHAPE, once: false, keys: false }],
   [
     '--image /image',
-    { verb: 'up', name: 'vxs', nodes: 3, pods: 1, shape: { ...PLAIN_SHAPE, image: '/image' }, once: false },
+    {
+      verb: 'up',
+      name: 'vxs',
+      nodes: 3,
+      pods: 1,
+      shape: { ...PLAIN_SHAPE, image: '/image' },
+      once: false,
+      keys: false,
+    },
   ],
-  ['--once', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, shape: PLAIN_SHAPE, once: true }],
+  ['--once', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, shape: PLAIN_SHAPE, once: true, keys: false }],
   [
     'up --name a --nodes 5 --pods 2',
-    { verb: 'up', name: 'a', nodes: 5, pods: 2, shape: PLAIN_SHAPE, once: false },
+    { verb: 'up', name: 'a', nodes: 5, pods: 2, shape: PLAIN_SHAPE, once: false, keys: false },
   ],
   [
     '--name=a-1 --family 4 --bus directory --tenants 1',
-    { verb: 'up', name: 'a-1', nodes: 3, pods: 1, shape: PLAIN_SHAPE, once: false },
+    { verb: 'up', name: 'a-1', nodes: 3, pods: 1, shape: PLAIN_SHAPE, once: false, keys: false },
   ],
+  ['up --keys', { verb: 'up', name: 'vxs', nodes: 3, pods: 1, shape: PLAIN_SHAPE, once: false, keys: true }],
+  ['keys --name a', { verb: 'keys', name: 'a' }],
   ['down --name a', { verb: 'down', name: 'a' }],
   ['exec node2 -- ip -4 addr', { verb: 'exec', name: 'vxs', target: 'node2', argv: ['ip', '-4', 'addr'] }],
   [

@@ -9,8 +9,11 @@ export type Verb =
       readonly pods: number;
       readonly shape: LabShape;
       readonly once: boolean;
+      /** The agents' keys may be shown. */
+      readonly keys: boolean;
     }
   | { readonly verb: 'down' }
+  | { readonly verb: 'keys' }
   | { readonly verb: 'exec'; readonly target: string; readonly argv: readonly string[] }
   | { readonly verb: 'vxseal'; readonly target: string; readonly argv: readonly string[] }
   | { readonly verb: 'addr'; readonly target: string }
@@ -20,16 +23,17 @@ export type AgentAction = 'stop' | 'start' | 'kill' | 'restart';
 export type Command = Verb & { readonly name: string };
 
 export const USAGE = `usage: scripts/lab [up] [--name L] [--nodes 3] [--pods 1] [--family 4|6|dual] [--underlay 4|6|dual|mixed]
-                        [--bus directory|kafka] [--tenants 1] [--image DIR] [--once]
+                        [--bus directory|kafka] [--tenants 1] [--image DIR] [--keys] [--once]
        scripts/lab exec   [--name L] node2|pod2-1|pod2-1.t2|wire -- CMD…
        scripts/lab vxseal [--name L] node2 ARGS…
        scripts/lab addr   [--name L] pod2-1
        scripts/lab agent  [--name L] node2 stop|start|kill|restart
+       scripts/lab keys   [--name L]
        scripts/lab down   [--name L]`;
 
 export class UsageError extends Error {}
 
-const VERBS = ['up', 'down', 'exec', 'vxseal', 'addr', 'agent'] as const;
+const VERBS = ['up', 'down', 'keys', 'exec', 'vxseal', 'addr', 'agent'] as const;
 const ACTIONS: readonly string[] = ['stop', 'start', 'kill', 'restart'] satisfies readonly AgentAction[];
 
 function wholeNumber(flag: string, text: string, most: number): number {
@@ -75,6 +79,7 @@ interface Flags {
   nodes: number;
   pods: number;
   once: boolean;
+  keys: boolean;
   tenants: number;
   bus: LabShape['bus'];
   image: string;
@@ -87,8 +92,8 @@ function takeFlags(rest: string[], flags: Flags, withPlan: boolean): void {
   while (rest[0]?.startsWith('--') && rest[0] !== '--') {
     const word = rest.shift() ?? '';
     const [flag = '', inline] = word.split('=', 2);
-    if (flag === '--once' && withPlan) {
-      flags.once = true;
+    if ((flag === '--once' || flag === '--keys') && withPlan) {
+      flags[flag === '--once' ? 'once' : 'keys'] = true;
       continue;
     }
     const value = inline ?? rest.shift();
@@ -139,16 +144,17 @@ export function parseCommand(argv: readonly string[]): Command {
     nodes: 3,
     pods: 1,
     once: false,
+    keys: false,
     tenants: 1,
     bus: 'directory',
     image: '',
   };
   takeFlags(rest, flags, verb === 'up');
-  const { name, nodes, pods, once } = flags;
+  const { name, nodes, pods, once, keys } = flags;
   if (verb === 'exec' || verb === 'vxseal' || verb === 'addr' || verb === 'agent') {
     return { ...verbWithTarget(verb, rest), name };
   }
   if (rest.length > 0) throw new UsageError(`${verb}: ${rest.join(' ')} is too much`);
   if (once && nodes < 2) throw new UsageError('--once: nothing can be proved with fewer than 2 nodes');
-  return verb === 'up' ? { verb, name, nodes, pods, shape: shapeOf(flags), once } : { verb, name };
+  return verb === 'up' ? { verb, name, nodes, pods, shape: shapeOf(flags), once, keys } : { verb, name };
 }

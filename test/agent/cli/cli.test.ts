@@ -48,6 +48,7 @@ const parts: ProgramParts = {
     cleanup: async (config) => void ran.push({ config, what: 'cleanup' }),
   },
   doctor: {} as DoctorParts,
+  labKeys: { lines: async () => ['a line'] },
   register: [],
 };
 

@@ -24,6 +24,7 @@ async function cni(...args: string[]): Promise<{ code: number; out: string }> {
     version: '1.2.3',
     agent: { run: async () => undefined, cleanup: async () => undefined },
     doctor: {} as DoctorParts,
+    labKeys: { lines: async () => [] },
     register: [],
   });
   return { code, out: out.join('\n') };

@@ -256,6 +256,7 @@ test.each([
     version: '',
     agent,
     doctor,
+    labKeys: { lines: async () => [] },
     register: [],
   });
   expect(code).toBe(expected);

@@ -49,7 +49,8 @@ async function vxseal(...args: string[]): Promise<Outcome> {
     readBus: () => ({ records: 0, newestMs: 0 }),
   };
   const none = async (): Promise<void> => {};
-  const parts = { version: '1.2.3', agent: { run: none, cleanup: none }, doctor, register: [] };
+  const labKeys = { lines: async () => [] };
+  const parts = { version: '1.2.3', agent: { run: none, cleanup: none }, doctor, labKeys, register: [] };
   const code = await runCli(args, io, parts);
   return { code, out, err };
 }
