@@ -11,8 +11,9 @@ import type { Config } from '../../agent/config';
 import { NODES_TOPIC, PODS_TOPIC } from '../../agent/core/announcement';
 import { KafkaBus } from '../../agent/sources/kafka';
 import { QuietLog } from '../fakes/log';
+import { packageRoot } from '../lab/layout';
 
-const SCRIPT = join(__dirname, '../../scripts/kafka');
+const SCRIPT = join(packageRoot(), 'scripts/kafka');
 
 export class Broker {
   readonly dir = mkdtempSync(join(tmpdir(), 'vxseal-kafka-'));
