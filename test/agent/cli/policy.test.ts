@@ -46,6 +46,7 @@ async function explain(...args: string[]): Promise<{ code: ExitCode; out: string
     version: '1.2.3',
     agent: { run: none, cleanup: none },
     doctor: {} as DoctorParts,
+    labKeys: { lines: async () => [] },
     register: [],
   };
   const code = await runCli(['policy', 'explain', '--folder', folder, ...args], io, parts);

@@ -52,6 +52,7 @@ const keeper = (with_ = true): PolicyKeeper =>
     problems,
     source: with_ ? { read: () => read() } : undefined,
     hostVni: VNI,
+    remote: () => ({ version: 0, pods: [] }),
   });
 
 test('installs once for one meaning, and again for another', async () => {
