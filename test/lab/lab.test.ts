@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { logTail } from './agents';
-import { tryRun } from './command';
+import { tryRun, until } from './command';
 import { Context, prove } from './context';
 import { bringUp } from './lab';
 import { LABS_DIR, labLayout, packageRoot } from './layout';
@@ -73,6 +73,22 @@ describe('the command', () => {
     };
     expect(peers.map((peer) => peer.node).sort()).toEqual(['node1', 'node2']);
   });
+
+  test('each node knows the pods of the others by their records', async () => {
+    const remote = (): string[] => {
+      const { pods } = JSON.parse(lab('vxseal', 'node3', 'pods', 'list', '--remote', '--json').stdout) as {
+        pods: { node: string; name: string; address: string; state: string }[];
+      };
+      return pods.map(({ node, name, address, state }) => `${node} ${name} ${address} ${state}`);
+    };
+    const expected = ['node1 pod1-1 10.244.1.2 live', 'node2 pod2-1 10.244.2.2 live'];
+    await until(
+      'node3 knows both',
+      30_000,
+      async () => (remote().join() === expected.join() ? true : undefined),
+      () => remote().join(),
+    );
+  }, 60_000);
 
   test('agent stops, starts and restarts it; pods reach each other throughout', () => {
     const reach = (): string =>
