@@ -1,7 +1,8 @@
 // Keys and values of the maps of policy: entries of core/policytables.ts to bytes. All offsets come from
 // layout.gen.ts; nothing here talks to a map.
 import { prefixBytes } from '../core/bytes';
-import type { IdentityEntry, PolicyPodEntry, RuleEntry } from '../core/policytables';
+import type { IdentityEntry } from '../core/policyclasses';
+import type { PolicyPodEntry, RuleEntry } from '../core/policytables';
 import { Image } from './image';
 import { ENUMS } from './layout.gen';
 

@@ -121,7 +121,7 @@ export function addressFamily(address: IpAddress | Prefix): AddressFamily {
 }
 
 /** Clears every bit from `bits` (0 to 128) on, in place. */
-function clearHostBits(bytes: Uint8Array, bits: number): void {
+export function clearHostBits(bytes: Uint8Array, bits: number): void {
   for (let i = 0; i < bytes.length; i++) {
     const kept = Math.min(8, Math.max(0, bits - 8 * i));
     bytes[i] = (bytes[i] ?? 0) & (0xff00 >> kept);

@@ -2,7 +2,8 @@
 import { hostPrefix } from '../../../agent/core/bytes';
 import type { IpAddress } from '../../../agent/core/ids';
 import type { PolicyDirection } from '../../../agent/core/policy';
-import { findRule, IDENTITY_HOST, identityOf, type PolicyTables } from '../../../agent/core/policytables';
+import { IDENTITY_HOST } from '../../../agent/core/policyclasses';
+import { findRule, identityOf, type PolicyTables } from '../../../agent/core/policytables';
 import { HOST_VNI } from './policyworlds';
 
 /** Identities of addresses that were looked up in a set of tables, so that it happens once. */
