@@ -54,7 +54,7 @@ enum drop_reason {
 	DROP_MULTICAST,          /* the host's own multicast or broadcast: the overlay carries unicast only */
 	DROP_NESTED_TAG,         /* VLAN tag behind a tag: the stack would look behind it where we do not */
 	DROP_INTERNAL,           /* a kernel helper failed */
-	DROP_ROUTER,             /* a pod played the router: advertisement or redirect (RFC 4861 §4.2, §4.5) */
+	DROP_ROUTER,             /* a pod played the router (RFC 4861 §4.2, §4.5), or the neighbour of one that it is not */
 	DROP_TENANT,             /* between a tenant's pod and what is not its own VNI's */
 	DROP_MAX
 };

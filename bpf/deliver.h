@@ -58,6 +58,7 @@ static __always_inline int is_endpoint(__u32 vni, const __u8 addr[16])
 static __always_inline int deliver_frame(struct __sk_buff *skb, const struct config *cfg, __u32 vni, __u32 peer)
 {
 	struct overlay_value *from, *to;
+	struct layer4 l4 = {};
 	struct ip_info ip = {};
 	int err;
 
@@ -73,13 +74,18 @@ static __always_inline int deliver_frame(struct __sk_buff *skb, const struct con
 	to = find_owner(vni, ip.dst);
 	if (!to || to->peer != PEER_LOCAL)
 		return -DROP_INNER_DESTINATION;
+	err = find_layer4(skb, &ip, &l4);
+	if (err)
+		return err;
+	if (is_link_talk(skb, &l4))
+		return -DROP_ROUTER;
 	err = clamp_tcp(skb, cfg, &ip);
 	if (err)
 		return err;
 	skb->tc_index = is_endpoint(vni, ip.dst) ? stamp_opened(cfg) : stamp_opened_for_host(cfg);
 	sample_flow(skb, cfg, peer, vni, DIR_INGRESS);
 	if (vni != cfg->host_vni)
-		return deliver_to_pod(skb, cfg, vni, &ip);
+		return deliver_to_pod(skb, cfg, vni, &ip, &l4);
 	bpf_redirect(cfg->vxlan_ifindex, BPF_F_INGRESS);
 	return REDIRECTED;
 }

@@ -19,6 +19,20 @@ static __always_inline int is_neighbour_discovery(struct __sk_buff *skb, const s
 	return type == ND_NEIGHBOUR_SOLICITATION || type == ND_NEIGHBOUR_ADVERTISEMENT;
 }
 
+/*
+ * Anything of RFC 4861 §4. It is for one link, and believed for its hop limit of 255, which a tunnel and a redirect do
+ * not lower: from another link it would only ever be a forgery.
+ */
+static __always_inline int is_link_talk(struct __sk_buff *skb, const struct layer4 *l4)
+{
+	__u8 type = 0;
+
+	if (l4->protocol != IPPROTO_ICMPV6 || l4->later)
+		return 0;
+	bpf_skb_load_bytes(skb, l4->offset, &type, 1);
+	return type >= ND_ROUTER_SOLICITATION && type <= ND_REDIRECT;
+}
+
 /* 224.0.0.0/4, 255.255.255.255, ff00::/8 */
 static __always_inline int is_multicast(const struct ip_info *ip)
 {
@@ -27,7 +41,7 @@ static __always_inline int is_multicast(const struct ip_info *ip)
 
 /* Straight to the pod's device, whose gate lets in only what is stamped. */
 static __always_inline int deliver_to_pod(struct __sk_buff *skb, const struct config *cfg, __u32 vni,
-					  const struct ip_info *ip)
+					  const struct ip_info *ip, const struct layer4 *l4)
 {
 	struct endpoint_key key = { .vni = vni };
 	struct endpoint_value *endpoint;
@@ -43,6 +57,8 @@ static __always_inline int deliver_to_pod(struct __sk_buff *skb, const struct co
 	pod = bpf_map_lookup_elem(&pods, &ifindex);
 	if (!pod)
 		return -DROP_INNER_DESTINATION;
+	if (is_link_talk(skb, l4))
+		return -DROP_ROUTER;
 	__builtin_memcpy(macs, pod->mac, ETH_ALEN);
 	__builtin_memcpy(macs + ETH_ALEN, pod->host_mac, ETH_ALEN);
 	if (bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0))

@@ -52,8 +52,12 @@ static __always_inline int steer_tenant(struct __sk_buff *skb, const struct conf
 		return -DROP_SPOOFED_SOURCE;
 	if (own && is_remote(to))
 		return OURS;
-	if (own && to && deliver_to_pod(skb, cfg, vni, ip) == REDIRECTED)
-		return REDIRECTED;
+	if (own && to) {
+		int result = deliver_to_pod(skb, cfg, vni, ip, l4);
+
+		if (result == REDIRECTED || result == -DROP_ROUTER)
+			return result;
+	}
 	return is_neighbour_discovery(skb, l4) ? PASS : -DROP_TENANT;
 }
 

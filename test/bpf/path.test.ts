@@ -235,7 +235,8 @@ describe('encap, on what the host sends into the VXLAN device', () => {
 });
 
 describe('deliver, on what a peer’s key opened', () => {
-  const table: [string, Buffer, number, number, number, string[]][] = [
+  type Row = [string, Buffer, number, number, number, string[]];
+  const table: Row[] = [
     ['remote pod to local pod', clear(REMOTE, POD), 42, 7, REDIRECTED, []],
     ['remote pod to local pod, IPv6', clear(REMOTE6, POD6), 42, 7, REDIRECTED, []],
     ['peer node to local pod', clear(NODE_B, POD), 42, 7, REDIRECTED, []],
@@ -251,6 +252,26 @@ describe('deliver, on what a peer’s key opened', () => {
     ['to a third node’s pod', clear(REMOTE, '10.3.0.2'), 42, 7, DROPPED, ['ingress:inner_destination@7']],
     ['to everybody', clear(REMOTE, '255.255.255.255'), 42, 7, DROPPED, ['ingress:inner_destination@7']],
     ['another VNI, no such pod', clear(REMOTE, POD), 43, 7, DROPPED, ['ingress:inner_destination@7']],
+    ...[133, 134, 135, 136, 137].map(
+      (type): Row => [
+        `neighbour discovery, type ${type}, in a peer’s own name`,
+        icmp6(REMOTE6, POD6, type),
+        42,
+        7,
+        DROPPED,
+        ['ingress:router@7'],
+      ],
+    ),
+    [
+      'a forged gateway’s advertisement',
+      icmp6('fe80::1', POD6, 134),
+      42,
+      7,
+      DROPPED,
+      ['ingress:inner_source@7'],
+    ],
+    ['one to all nodes', icmp6(REMOTE6, 'ff02::1', 134), 42, 7, DROPPED, ['ingress:inner_destination@7']],
+    ['an echo request over IPv6', icmp6(REMOTE6, POD6, 128), 42, 7, REDIRECTED, []],
     ['ARP', ethernet(Buffer.alloc(46), 0x0806), 42, 7, DROPPED, ['ingress:inner_protocol@7']],
     ['VLAN-tagged', ethernet(Buffer.alloc(46), 0x8100), 42, 7, DROPPED, ['ingress:inner_protocol@7']],
     ['a broken header', broken(clear(REMOTE, POD), 14, 0x41), 42, 7, DROPPED, ['ingress:malformed@7']],
@@ -355,7 +376,7 @@ describe('a tenant’s pod (VNI 43 beside the host’s 42)', () => {
     other.peer(7, NODE_B, NODE_A);
     other.peer(8, '192.0.2.3', NODE_A);
     other.pod(LO, 43, POD, POD6);
-    other.pod(LO + 100, 43, '10.1.0.4');
+    other.pod(LO + 100, 43, '10.1.0.4', 'fd01::4');
     other.pod(LO + 101, 42, '10.1.0.5');
   });
   afterAll(() => other.close());
@@ -376,6 +397,8 @@ describe('a tenant’s pod (VNI 43 beside the host’s 42)', () => {
     ['a neighbour solicitation', nd('ff02::1:ff00:1'), PASS, []],
     ['one to the gateway itself', icmp6(POD6, 'fd01::1', 135), PASS, []],
     ['a router advertisement', nd('ff02::1', 134), DROPPED, ['egress:router']],
+    ['a neighbour’s answer to another pod here', icmp6(POD6, 'fd01::4', 136), DROPPED, ['egress:router']],
+    ['a ping to another pod here', icmp6(POD6, 'fd01::4', 128), REDIRECTED, []],
     ['ARP', ethernet(Buffer.alloc(46), 0x0806), PASS, []],
   ];
   test.each(sent)('sends %s', (_name, frame, verdict, drops) => {
