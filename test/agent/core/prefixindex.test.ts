@@ -17,9 +17,9 @@ function randomPrefix(): Prefix {
   return networkPrefix(address as IpAddress, random() < 0.2 ? below(97) : 97 + below(32));
 }
 
-test('10,000 look-ups: every prefix that contains it, and no other', () => {
+test('2,000 look-ups: every prefix that contains it, and no other', () => {
   let found = 0;
-  for (let round = 0; round < 100; round++) {
+  for (let round = 0; round < 20; round++) {
     const prefixes = ['0.0.0.0/0' as Prefix, '::/0' as Prefix, ...Array.from({ length: 40 }, randomPrefix)];
     const index = new PrefixIndex<number>();
     for (const [place, prefix] of prefixes.entries()) index.add(prefix, place);
@@ -30,7 +30,7 @@ test('10,000 look-ups: every prefix that contains it, and no other', () => {
       found += naive.length;
     }
   }
-  expect(found).toBeGreaterThan(20_000);
+  expect(found).toBeGreaterThan(4000);
 });
 
 test('families never contain each other', () => {
