@@ -6,7 +6,7 @@ import { readConfig } from '../config/load';
 import { plainConfig, plainValue, referenceTable } from '../config/reference';
 import { action, type Cli } from './command';
 import { writeError, writeJson } from './io';
-import { configSources, jsonAsked, withConfig, withJson } from './options';
+import { configSources, jsonAsked, withHiddenConfig, withJson } from './options';
 import { cell, left, table } from './table';
 
 export function registerConfig(program: Command, cli: Cli): void {
@@ -22,7 +22,7 @@ export function registerConfig(program: Command, cli: Cli): void {
 
 function registerCheck(config: Command, cli: Cli): void {
   const command = config.command('check').description('every error at once; exit code 1 if there is one');
-  withConfig(withJson(command));
+  withHiddenConfig(withJson(command));
   action(cli, command, async (values) => {
     const { io } = cli;
     const { issues } = readConfig(configSources(values, io));
@@ -35,7 +35,7 @@ function registerCheck(config: Command, cli: Cli): void {
 
 function registerShow(config: Command, cli: Cli): void {
   const command = config.command('show').description('each value and where it came from');
-  withConfig(withJson(command));
+  withHiddenConfig(withJson(command));
   action(cli, command, async (values) => {
     const { io } = cli;
     const { config: loaded, issues, origins } = readConfig(configSources(values, io));

@@ -9,7 +9,7 @@ import * as checks from './checks';
 import { agentClient } from './client';
 import { action, type Cli } from './command';
 import { writeJson } from './io';
-import { configSources, jsonAsked, textOption, withConfig, withJson } from './options';
+import { configSources, jsonAsked, textOption, withHiddenConfig, withJson } from './options';
 import { cell, left, paint, type Tone, table } from './table';
 
 /** What doctor needs of other rooms and of the machine. */
@@ -31,15 +31,20 @@ export function registerDoctor(program: Command, cli: Cli, parts: DoctorParts): 
     .command('doctor')
     .description('whether this machine can do the work; exit code 1 if something fails');
   command.option('--socket <path>', 'socket of the agent (default: agent.sock in runDir)');
-  withConfig(withJson(command));
-  action(cli, command, async (values) => {
-    const { io } = cli;
-    const found = await examine(configSources(values, io), parts, io.nowMs(), textOption(values, 'socket'));
-    const failed = found.filter(({ level }) => level === 'fail').length;
-    if (jsonAsked(values)) writeJson(io, { ok: failed === 0, checks: found });
-    else io.out(render(found, io.colour).join('\n'));
-    return failed === 0 ? 0 : 1;
-  });
+  withHiddenConfig(withJson(command));
+  action(
+    cli,
+    command,
+    async (values) => {
+      const { io } = cli;
+      const found = await examine(configSources(values, io), parts, io.nowMs(), textOption(values, 'socket'));
+      const failed = found.filter(({ level }) => level === 'fail').length;
+      if (jsonAsked(values)) writeJson(io, { ok: failed === 0, checks: found });
+      else io.out(render(found, io.colour).join('\n'));
+      return failed === 0 ? 0 : 1;
+    },
+    'examining kernel and machine',
+  );
 }
 
 /** Every check, in the order of what stands on what. None throws. */

@@ -6,6 +6,8 @@ export interface Io {
   out(text: string): void;
   err(text: string): void;
   readonly colour: boolean;
+  /** Somebody looks at standard error. Default: no. */
+  readonly watched?: boolean;
   readonly environment: Readonly<Record<string, string | undefined>>;
   nowMs(): number;
 }
@@ -24,6 +26,7 @@ export function processIo(): Io {
     out: (text) => stdout.write(`${text}\n`),
     err: (text) => stderr.write(`${text}\n`),
     colour: stdout.isTTY === true && (env.NO_COLOR ?? '') === '' && env.TERM !== 'dumb',
+    watched: stderr.isTTY === true,
     environment: env,
     nowMs: () => Date.now(),
   };

@@ -28,6 +28,16 @@ export function withConfig(command: Command): Command {
   return command;
 }
 
+/** The same for commands of which the flags are not the point: they take them, and their help stays one screen. */
+export function withHiddenConfig(command: Command): Command {
+  command.option('--config <file>', `configuration file (default: ${DEFAULT_FILE})`);
+  for (const path of KEY_PATHS) command.addOption(keyOption(path).hideHelp());
+  return command.addHelpText(
+    'after',
+    '\nEvery configuration key is an option here too: vxseal agent --help lists them.',
+  );
+}
+
 function keyOption(path: KeyPath): Option {
   const spec: KeySpec<unknown> = KEYS[path];
   const boolean = spec.type.label === 'true or false';

@@ -13,22 +13,27 @@ export function registerPeers(program: Command, cli: Cli): void {
     .description('peers and the state of the tunnels to them; exit code 1 if one is not up')
     .argument('[node]', 'show this one in full');
   withSocket(withJson(command));
-  action(cli, command, async (values, [node]) => {
-    const { io } = cli;
-    const client = clientOf(values, io);
-    const peers =
-      node === undefined
-        ? ((await client.get('/v1/peers')) as { readonly peers: readonly PeerStatus[] }).peers
-        : [(await client.get(`/v1/peers/${encodeURIComponent(node)}`)) as PeerStatus];
-    if (jsonAsked(values)) {
-      writeJson(io, node === undefined ? { peers } : peers[0]);
-    } else if (node === undefined) {
-      io.out(peers.length === 0 ? 'no peer is known yet' : peerTable(peers, io.colour).join('\n'));
-    } else {
-      for (const peer of peers) io.out(renderPeer(peer, io.nowMs(), io.colour).join('\n'));
-    }
-    return peers.every(({ state }) => state === 'up') ? 0 : 1;
-  });
+  action(
+    cli,
+    command,
+    async (values, [node]) => {
+      const { io } = cli;
+      const client = clientOf(values, io);
+      const peers =
+        node === undefined
+          ? ((await client.get('/v1/peers')) as { readonly peers: readonly PeerStatus[] }).peers
+          : [(await client.get(`/v1/peers/${encodeURIComponent(node)}`)) as PeerStatus];
+      if (jsonAsked(values)) {
+        writeJson(io, node === undefined ? { peers } : peers[0]);
+      } else if (node === undefined) {
+        io.out(peers.length === 0 ? 'no peer is known yet' : peerTable(peers, io.colour).join('\n'));
+      } else {
+        for (const peer of peers) io.out(renderPeer(peer, io.nowMs(), io.colour).join('\n'));
+      }
+      return peers.every(({ state }) => state === 'up') ? 0 : 1;
+    },
+    'waiting for the agent',
+  );
 }
 
 export function renderPeer(peer: PeerStatus, nowMs: number, colour: boolean): string[] {

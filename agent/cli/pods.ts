@@ -20,15 +20,20 @@ function registerList(pods: Command, cli: Cli): void {
     .description('exit code 1 if one is not ready')
     .option('--remote', 'those of other nodes, by their records; exit code 1 if one is in quarantine');
   withSocket(withJson(command));
-  action(cli, command, async (values) => {
-    const { io } = cli;
-    if (values.remote === true) return listRemote(cli, values);
-    const answer = (await clientOf(values, io).get('/v1/pods')) as { readonly pods: readonly PodStatus[] };
-    if (jsonAsked(values)) writeJson(io, answer);
-    else
-      io.out(answer.pods.length === 0 ? 'no pod is attached' : podTable(answer.pods, io.colour).join('\n'));
-    return answer.pods.every(({ ready }) => ready) ? 0 : 1;
-  });
+  action(
+    cli,
+    command,
+    async (values) => {
+      const { io } = cli;
+      if (values.remote === true) return listRemote(cli, values);
+      const answer = (await clientOf(values, io).get('/v1/pods')) as { readonly pods: readonly PodStatus[] };
+      if (jsonAsked(values)) writeJson(io, answer);
+      else
+        io.out(answer.pods.length === 0 ? 'no pod is attached' : podTable(answer.pods, io.colour).join('\n'));
+      return answer.pods.every(({ ready }) => ready) ? 0 : 1;
+    },
+    'waiting for the agent',
+  );
 }
 
 async function listRemote({ io }: Cli, values: Values): Promise<ExitCode> {
@@ -91,13 +96,18 @@ function registerAttach(pods: Command, cli: Cli): void {
     .option('--namespace <name>', 'what its name is unique in', 'default')
     .option('--vni <number>', "its VNI (default: the host's)", wholeNumber);
   withSocket(withJson(command));
-  action(cli, command, async (values) => {
-    const { io } = cli;
-    const pod = (await clientOf(values, io).post('/v1/pods', attachRequest(values))) as PodStatus;
-    if (jsonAsked(values)) writeJson(io, pod);
-    else io.out(podTable([pod], io.colour).join('\n'));
-    return pod.ready ? 0 : 1;
-  });
+  action(
+    cli,
+    command,
+    async (values) => {
+      const { io } = cli;
+      const pod = (await clientOf(values, io).post('/v1/pods', attachRequest(values))) as PodStatus;
+      if (jsonAsked(values)) writeJson(io, pod);
+      else io.out(podTable([pod], io.colour).join('\n'));
+      return pod.ready ? 0 : 1;
+    },
+    'waiting until its hooks and keys stand',
+  );
 }
 
 function attachRequest(values: Values): AttachRequest {
@@ -127,12 +137,17 @@ function registerDetach(pods: Command, cli: Cli): void {
     .description('forget a pod; it is no error when there is none')
     .argument('<id>', 'as `vxseal pods list` shows it');
   withSocket(withJson(command));
-  action(cli, command, async (values, [id = '']) => {
-    const { io } = cli;
-    const path = `/v1/pods/${encodeURIComponent(id)}`;
-    const answer = (await clientOf(values, io).remove(path)) as { readonly detached: boolean };
-    if (jsonAsked(values)) writeJson(io, answer);
-    else io.out(answer.detached ? `pod ${id} is detached` : `there is no pod ${id}`);
-    return 0;
-  });
+  action(
+    cli,
+    command,
+    async (values, [id = '']) => {
+      const { io } = cli;
+      const path = `/v1/pods/${encodeURIComponent(id)}`;
+      const answer = (await clientOf(values, io).remove(path)) as { readonly detached: boolean };
+      if (jsonAsked(values)) writeJson(io, answer);
+      else io.out(answer.detached ? `pod ${id} is detached` : `there is no pod ${id}`);
+      return 0;
+    },
+    'waiting for the agent',
+  );
 }

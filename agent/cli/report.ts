@@ -9,7 +9,7 @@ import { plainConfig } from '../config/reference';
 import { VxsealError } from '../errors';
 import { action, type Cli } from './command';
 import { type DoctorParts, examine } from './doctor';
-import { clientOf, configSources, textOption, withConfig } from './options';
+import { clientOf, configSources, textOption, withHiddenConfig } from './options';
 
 /** Paths of the API that go into it. Keys appear there as fingerprints only. */
 const PARTS = ['/readyz', '/v1/status'] as const;
@@ -22,7 +22,7 @@ export function registerReport(program: Command, cli: Cli, parts: DoctorParts, v
     )
     .option('--out <file>', 'file to write ("-": standard output)', 'vxseal-report.json')
     .option('--socket <path>', 'socket of the agent (default: agent.sock in runDir)');
-  withConfig(command);
+  withHiddenConfig(command);
   action(cli, command, async (values) => {
     const { io } = cli;
     const out = textOption(values, 'out') ?? '-';

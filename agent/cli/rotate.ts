@@ -9,11 +9,16 @@ export function registerRotate(program: Command, cli: Cli): void {
     .command('rotate')
     .description('start a new key epoch; answers once it is published');
   withSocket(withJson(command));
-  action(cli, command, async (values) => {
-    const { io } = cli;
-    const answer = (await clientOf(values, io).post('/v1/rotate')) as { readonly epoch: number };
-    if (jsonAsked(values)) writeJson(io, answer);
-    else io.out(`epoch ${answer.epoch} is published; vxseal peers shows who has moved to it`);
-    return 0;
-  });
+  action(
+    cli,
+    command,
+    async (values) => {
+      const { io } = cli;
+      const answer = (await clientOf(values, io).post('/v1/rotate')) as { readonly epoch: number };
+      if (jsonAsked(values)) writeJson(io, answer);
+      else io.out(`epoch ${answer.epoch} is published; vxseal peers shows who has moved to it`);
+      return 0;
+    },
+    'waiting until the new epoch is published',
+  );
 }

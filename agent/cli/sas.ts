@@ -9,13 +9,18 @@ import { age, cell, count, left, right, table } from './table';
 export function registerSas(program: Command, cli: Cli): void {
   const command = program.command('sas').description('installed security associations; keys as fingerprints');
   withSocket(withJson(command));
-  action(cli, command, async (values) => {
-    const { io } = cli;
-    const answer = (await clientOf(values, io).get('/v1/sas')) as { readonly sas: readonly SaStatus[] };
-    if (jsonAsked(values)) writeJson(io, answer);
-    else io.out(answer.sas.length === 0 ? 'no SA is installed' : saTable(answer.sas, io.colour).join('\n'));
-    return 0;
-  });
+  action(
+    cli,
+    command,
+    async (values) => {
+      const { io } = cli;
+      const answer = (await clientOf(values, io).get('/v1/sas')) as { readonly sas: readonly SaStatus[] };
+      if (jsonAsked(values)) writeJson(io, answer);
+      else io.out(answer.sas.length === 0 ? 'no SA is installed' : saTable(answer.sas, io.colour).join('\n'));
+      return 0;
+    },
+    'waiting for the agent',
+  );
 }
 
 function saTable(sas: readonly SaStatus[], colour: boolean): string[] {

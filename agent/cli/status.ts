@@ -18,16 +18,21 @@ export function registerStatus(program: Command, cli: Cli): void {
     .command('status')
     .description('what is wrong and what to do; exit code 1 if anything is');
   withSocket(withJson(command));
-  action(cli, command, async (values) => {
-    const { io } = cli;
-    const client = clientOf(values, io);
-    const status = (await client.get('/v1/status').catch((error: unknown) => {
-      throw withLastFailure(error, dirname(client.socketPath), io.nowMs());
-    })) as Status;
-    if (jsonAsked(values)) writeJson(io, status);
-    else io.out(renderStatus(status, io.nowMs(), io.colour).join('\n'));
-    return findings(status).length === 0 ? 0 : 1;
-  });
+  action(
+    cli,
+    command,
+    async (values) => {
+      const { io } = cli;
+      const client = clientOf(values, io);
+      const status = (await client.get('/v1/status').catch((error: unknown) => {
+        throw withLastFailure(error, dirname(client.socketPath), io.nowMs());
+      })) as Status;
+      if (jsonAsked(values)) writeJson(io, status);
+      else io.out(renderStatus(status, io.nowMs(), io.colour).join('\n'));
+      return findings(status).length === 0 ? 0 : 1;
+    },
+    'waiting for the agent',
+  );
 }
 
 /** Nobody answers: why the agent did not start says more than that it does not run. */

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { MOMENT_MS } from '../../../agent/cli/command';
 import type { DoctorParts } from '../../../agent/cli/doctor';
 import type { ExitCode, Io } from '../../../agent/cli/io';
 import { type ProgramParts, runCli } from '../../../agent/cli/program';
@@ -251,6 +252,58 @@ describe('changes', () => {
       { error: { code: 'not-ready', message: 'pod p: no hook yet', remedy: 'Try again.' } },
     ]);
   });
+});
+
+describe('what takes longer', () => {
+  const slow = (watched: boolean): Promise<Outcome> => {
+    let release = (): void => {};
+    agent.rotate = () =>
+      new Promise((resolve) => {
+        release = () => resolve({ epoch: 5 });
+      });
+    const asked = vxseal(['rotate', '--socket', socket], {
+      watched,
+      err: (text) => {
+        lines.push(text);
+        release();
+      },
+    });
+    if (!watched) setTimeout(() => release(), 1.5 * MOMENT_MS);
+    return asked;
+  };
+  const lines: string[] = [];
+  beforeEach(() => {
+    lines.length = 0;
+  });
+  afterEach(() => {
+    Reflect.deleteProperty(agent, 'rotate');
+  });
+
+  test('says what it waits for, where somebody looks', async () => {
+    expect(await slow(true)).toMatchObject({ code: 0, out: expect.stringContaining('epoch 5') });
+    expect(lines).toEqual(['waiting until the new epoch is published…']);
+  });
+
+  test('is silent where nobody does', async () => {
+    expect(await slow(false)).toMatchObject({ code: 0, out: expect.stringContaining('epoch 5') });
+    expect(lines).toEqual([]);
+  });
+
+  test('nothing is said of what is quick', async () => {
+    const { code, err } = await vxseal(['status', '--socket', socket], { watched: true });
+    expect([code, err]).toEqual([0, '']);
+  });
+});
+
+test('only the agent lists every configuration key in its help; the others take them all the same', async () => {
+  expect((await vxseal(['agent', '--help'])).out).toContain('--underlay-esp-port');
+  for (const command of [['doctor'], ['report'], ['config', 'check']]) {
+    const { code, out } = await vxseal([...command, '--help']);
+    expect([code, out]).toEqual([0, expect.not.stringContaining('--underlay-esp-port')]);
+    expect(out).toContain('vxseal agent --help lists them');
+  }
+  const { out } = await vxseal(['config', 'check', '--underlay-esp-port', '0', '--json']);
+  expect(out).toContain('underlay.espPort');
 });
 
 describe('nobody to ask', () => {
