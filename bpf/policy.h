@@ -95,6 +95,17 @@ static __always_inline void count_connection(int ended)
 		stats->begun++;
 }
 
+/*
+ * Found again by each function that looks up a connection: Linux 6.1 takes no map key out of memory that is only an
+ * argument, as it does out of a map's own.
+ */
+static __always_inline struct policy_packet *work_space(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&policy_work, &zero);
+}
+
 /* The key lies in the packet's work space, with the direction put in its place: a copy would not fit on the stack. */
 static __always_inline struct connection *find_connection(struct policy_packet *p, int direction)
 {
@@ -118,8 +129,9 @@ static __always_inline void end_connection(struct policy_packet *p, int directio
 }
 
 /* A connection that began in `direction` and that the rules in force still allow. */
-__noinline int is_connected(struct policy_packet *p, int direction)
+__noinline int is_connected(int direction)
 {
+	struct policy_packet *p = work_space();
 	struct connection *c;
 
 	if (!p)
@@ -242,8 +254,10 @@ static __always_inline int refuse_policy(const struct policy_packet *p, int dire
 	return -DROP_POLICY;
 }
 
-__noinline int judge(struct policy_packet *p)
+/* Whether the packet in the work space may pass. */
+__noinline int judge(void)
 {
+	struct policy_packet *p = work_space();
 	struct connection begun = {};
 	int direction;
 
@@ -251,10 +265,10 @@ __noinline int judge(struct policy_packet *p)
 		return 0;
 	direction = p->key.direction;
 	if (p->embedded)
-		return is_connected(p, DIR_EGRESS) || is_connected(p, DIR_INGRESS);
-	if (is_connected(p, direction))
+		return is_connected(DIR_EGRESS) || is_connected(DIR_INGRESS);
+	if (is_connected(direction))
 		return 1;
-	if (!p->opening && is_connected(p, !direction))
+	if (!p->opening && is_connected(!direction))
 		return 1;
 	if (!rules_allow(p, direction))
 		return 0;
@@ -297,7 +311,7 @@ static __noinline int check_policy(struct __sk_buff *skb, const struct ip_info *
 	state = bpf_map_lookup_elem(&policy_state, &zero);
 	if (!state || !state->generation)
 		return PASS;
-	p = bpf_map_lookup_elem(&policy_work, &zero);
+	p = work_space();
 	if (!p)
 		return -DROP_INTERNAL;
 	__builtin_memset(p, 0, sizeof(*p));
@@ -331,7 +345,7 @@ static __noinline int check_policy(struct __sk_buff *skb, const struct ip_info *
 	err = read_transport(skb, p, l4);
 	if (err)
 		return err;
-	if (!judge(p))
+	if (!judge())
 		return refuse_policy(p, direction, skb->len);
 	if (ip->fragment && !p->embedded) {
 		note_fragment(p, l4->id);
