@@ -30,10 +30,23 @@ export type CipherProgram = 'seal' | 'open' | 'copy' | 'keystream' | 'poly1305' 
 export const MAX_TEXT_BYTES = 9216;
 const REQUEST_BYTES = 80;
 /** Offsets in the map's value: the request, then struct aead. */
-const TAG_AT = REQUEST_BYTES + 160;
+export const TAG_AT = REQUEST_BYTES + 160;
 const SPACE_AT = REQUEST_BYTES + 304;
-const TEXT_AT = SPACE_AT + 64;
+export const TEXT_AT = SPACE_AT + 64;
 const BAD_REQUEST = 100;
+
+/** What the programs are run on. */
+export function encodePacket(request: Request, text: Buffer): Buffer {
+  const aad = request.aad ?? Buffer.alloc(0);
+  const packet = Buffer.alloc(REQUEST_BYTES + text.length);
+  request.key.copy(packet, 0);
+  request.nonce?.copy(packet, 32);
+  aad.copy(packet, 44);
+  packet.writeUInt32LE(aad.length, 60);
+  packet.writeUInt32LE(request.counter ?? 0, 64);
+  text.copy(packet, REQUEST_BYTES);
+  return packet;
+}
 
 export class Cipher {
   readonly #native = loadNative();
@@ -56,14 +69,7 @@ export class Cipher {
 
   /** Runs the program over `text`. Throws when the request itself was refused. */
   run(program: CipherProgram, request: Request, text: Buffer, repeat = 1): Outcome {
-    const aad = request.aad ?? Buffer.alloc(0);
-    const packet = Buffer.alloc(REQUEST_BYTES + text.length);
-    request.key.copy(packet, 0);
-    request.nonce?.copy(packet, 32);
-    aad.copy(packet, 44);
-    packet.writeUInt32LE(aad.length, 60);
-    packet.writeUInt32LE(request.counter ?? 0, 64);
-    text.copy(packet, REQUEST_BYTES);
+    const packet = encodePacket(request, text);
     const { retval, durationNs } = this.#native.testRun(this.#program(program).fd, { data: packet, repeat });
     if (retval === BAD_REQUEST) throw new Error(`${program} refused a request with ${text.length} bytes`);
     const value = this.#native.mapLookup(this.#map(), Buffer.alloc(4));

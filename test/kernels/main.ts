@@ -4,19 +4,30 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Proof } from '../lab/context';
 import { packageRoot } from '../lab/layout';
+import { tryArm64 } from './arm64/machine';
+import { insnsTable, supportDocument } from './document';
+import { CASES } from './interop/plan';
 import { interop } from './interop/run';
 import { Wire } from './interop/wire';
 import type { Loads } from './loads';
 import { Machine } from './machine';
 import { DEFAULT_KERNELS, type Kernel, provideKernels } from './packages';
-import { failuresOf, insnsTable, type KernelResult, summary, supportDocument } from './report';
+import { failuresOf, type KernelResult, summary } from './report';
+import { keep, kept } from './results';
 import type { Suite } from './suite';
 
 const STEPS = ['loads', 'suite', 'inside', 'across', 'lab'] as const;
 type Step = (typeof STEPS)[number];
-const USAGE = `usage: scripts/test-kernels [--steps ${STEPS.join(',')}] [--jobs N] [--write] [6.1|6.12|newest|RELEASE]...`;
+const USAGE = `usage: scripts/test-kernels [--steps ${STEPS.join(',')}] [--slice] [--docs] [--jobs N] [6.1|6.12|newest|arm64|RELEASE]...`;
 const SUITE_FOLDERS = ['test/bpf/', 'test/netns/', 'test/native/'];
+/** What is tried on every change: what another kernel can break, in minutes. */
+const SLICE_STEPS: readonly Step[] = ['loads', 'suite', 'inside'];
+const SLICE_FOLDERS = ['test/bpf/(path|vectors)', 'test/netns/datapath'];
+const SLICE_SUITE_TIMEOUT_MS = 300_000;
+const ARM64 = 'arm64';
 const STEP_TIMEOUT_MS = 600_000;
+/** An emulated processor takes many times what a real one does. */
+const SUITE_TIMEOUT_MS = 3_600_000;
 const TAP = 'machine';
 
 class UsageError extends Error {}
@@ -25,8 +36,9 @@ interface Options {
   readonly names: readonly string[];
   readonly steps: ReadonlySet<Step>;
   readonly jobs: number;
-  /** Into docs/kernel-support.md. */
-  readonly write: boolean;
+  readonly slice: boolean;
+  /** Write docs/kernel-support.md from what the last runs found; boots nothing. */
+  readonly docs: boolean;
 }
 
 /** What a signal must not leave behind. */
@@ -45,17 +57,23 @@ const say = (text: string): void =>
   console.log(`[${((performance.now() - startedMs) / 1000).toFixed(0).padStart(4)} s] ${text}`);
 
 function parseArguments(argv: readonly string[]): Options {
-  const options = { names: [] as string[], steps: new Set<Step>(STEPS), jobs: 1, write: false };
+  const options = { names: [] as string[], jobs: 1, slice: false, docs: false };
+  let steps: ReadonlySet<Step> | undefined;
   const rest = [...argv];
   for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
-    if (word === '--write') options.write = true;
+    if (word === '--docs') options.docs = true;
+    else if (word === '--slice') options.slice = true;
     else if (word === '--jobs') options.jobs = Number(rest.shift());
-    else if (word === '--steps') options.steps = new Set((rest.shift() ?? '').split(',').map(toStep));
-    else if (/^(\d+\.\d+\S*|newest)$/.test(word)) options.names.push(word);
+    else if (word === '--steps') steps = new Set((rest.shift() ?? '').split(',').map(toStep));
+    else if (/^(\d+\.\d+\S*|newest|arm64)$/.test(word)) options.names.push(word);
     else throw new UsageError(`unknown argument ${word}`);
   }
   if (!Number.isInteger(options.jobs) || options.jobs < 1) throw new UsageError('--jobs: a number from 1 on');
-  return { ...options, names: options.names.length > 0 ? options.names : DEFAULT_KERNELS };
+  return {
+    ...options,
+    steps: steps ?? new Set(options.slice ? SLICE_STEPS : STEPS),
+    names: options.names.length > 0 ? options.names : [...DEFAULT_KERNELS, ARM64],
+  };
 }
 
 function toStep(text: string): Step {
@@ -65,9 +83,14 @@ function toStep(text: string): Step {
 }
 
 /** A program of build/test/kernels in the machine; its last line is JSON. Throws with what it said instead. */
-async function inside<T>(machine: Machine, program: string, ...args: string[]): Promise<T> {
+async function inside<T>(
+  machine: Machine,
+  program: string,
+  args: readonly string[] = [],
+  timeoutMs = STEP_TIMEOUT_MS,
+): Promise<T> {
   const path = join(packageRoot(), 'build/test/kernels', program);
-  const { status, stdout, stderr } = await machine.run([process.execPath, path, ...args], STEP_TIMEOUT_MS);
+  const { status, stdout, stderr } = await machine.run([process.execPath, path, ...args], timeoutMs);
   try {
     return JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as T;
   } catch (cause) {
@@ -75,7 +98,7 @@ async function inside<T>(machine: Machine, program: string, ...args: string[]): 
   }
 }
 
-async function tryKernel(kernel: Kernel, steps: ReadonlySet<Step>): Promise<KernelResult> {
+async function tryKernel(kernel: Kernel, { steps, slice }: Options): Promise<KernelResult> {
   const errors: string[] = [];
   const wire = new Wire();
   let machine: Machine | undefined;
@@ -102,12 +125,18 @@ async function tryKernel(kernel: Kernel, steps: ReadonlySet<Step>): Promise<Kern
     say(`${kernel.release}: booted`);
     // Before loads: that step moves the machine's device into a namespace which it removes.
     const interopAcross = await step('across', (on) =>
-      interop(wire, TAP, (argv, timeoutMs) => on.run(argv, timeoutMs)),
+      interop(wire, TAP, (argv, timeoutMs) => on.run(argv, timeoutMs), CASES),
     );
-    const interopInside = await step('inside', (on) => inside<Proof[]>(on, 'interop/local.js'));
-    const suite = await step('suite', (on) => inside<Suite>(on, 'suite.js', ...SUITE_FOLDERS));
+    const interopInside = await step('inside', (on) =>
+      inside<Proof[]>(on, 'interop/local.js', slice ? ['udp'] : []),
+    );
+    const folders = slice ? SLICE_FOLDERS : SUITE_FOLDERS;
+    const limitMs = slice ? SLICE_SUITE_TIMEOUT_MS : SUITE_TIMEOUT_MS;
+    const suite = await step('suite', (on) =>
+      inside<Suite>(on, 'suite.js', [String(limitMs), ...folders], limitMs),
+    );
     const lab = await step('lab', (on) => inside<Proof[]>(on, 'lab.js'));
-    const loads = await step('loads', (on) => inside<Loads>(on, 'loads.js', kernel.release));
+    const loads = await step('loads', (on) => inside<Loads>(on, 'loads.js', [kernel.release]));
     return { release: kernel.release, loads, suite, interopInside, interopAcross, lab, errors };
   } catch (cause) {
     errors.push(cause instanceof Error ? cause.message : String(cause));
@@ -120,33 +149,67 @@ async function tryKernel(kernel: Kernel, steps: ReadonlySet<Step>): Promise<Kern
   }
 }
 
+/** Its columns are those of the others: the cipher's cases stand where the suite does. */
+async function tryOtherProcessor(): Promise<KernelResult> {
+  const none = { interopInside: undefined, interopAcross: undefined, lab: undefined };
+  try {
+    const { release, programs, passed, failed } = await tryArm64();
+    say(`${release}: done`);
+    const suite = { passed, failed, skipped: [], seconds: {} };
+    return { ...none, release, loads: { release, programs, attempts: [], checks: [] }, suite, errors: [] };
+  } catch (cause) {
+    const errors = [cause instanceof Error ? cause.message : String(cause)];
+    return { ...none, release: ARM64, loads: undefined, suite: undefined, errors };
+  }
+}
+
 /** As many machines at once as are asked for. */
-async function tryKernels(kernels: readonly Kernel[], { steps, jobs }: Options): Promise<KernelResult[]> {
+async function tryKernels(kernels: readonly Kernel[], options: Options): Promise<KernelResult[]> {
   const results = new Map<string, KernelResult>();
   const queue = [...kernels];
   const work = async (): Promise<void> => {
     for (let kernel = queue.shift(); kernel !== undefined; kernel = queue.shift())
-      results.set(kernel.release, await tryKernel(kernel, steps));
+      results.set(kernel.release, await tryKernel(kernel, options));
   };
-  await Promise.all(Array.from({ length: jobs }, work));
+  await Promise.all(Array.from({ length: options.jobs }, work));
   return kernels.flatMap(({ release }) => results.get(release) ?? []);
 }
 
-async function main(argv: readonly string[]): Promise<number> {
-  const options = parseArguments(argv);
-  if (process.getuid?.() !== 0)
-    throw new Error('test machines need network namespaces: run it as root (sudo)');
-  tidyOnSignal();
-  const kernels = provideKernels(options.names);
-  say(`kernels: ${kernels.map(({ release }) => release).join(', ')}`);
-  const results = await tryKernels(kernels, options);
+function print(results: readonly KernelResult[]): void {
   for (const result of results) {
+    const slowest = Object.entries(result.suite?.seconds ?? {}).sort(([, a], [, b]) => b - a);
+    if (slowest.length > 0)
+      console.log(
+        `${result.release}: ${slowest.map(([file, seconds]) => `${file} ${seconds} s`).join(', ')}`,
+      );
+    for (const proof of [
+      ...(result.interopInside ?? []),
+      ...(result.interopAcross ?? []),
+      ...(result.lab ?? []),
+    ])
+      if (proof.ok) console.log(`ok on ${result.release}: ${proof.name}: ${proof.detail}`);
     for (const name of result.suite?.skipped ?? []) console.log(`skipped on ${result.release}: ${name}`);
     for (const failure of failuresOf(result)) console.log(`FAIL on ${result.release}: ${failure}`);
   }
   if (results.some(({ loads }) => loads !== undefined)) console.log(`\n${insnsTable(results)}`);
   console.log(`\n${summary(results)}`);
-  if (options.write) writeFileSync(join(packageRoot(), 'docs/kernel-support.md'), supportDocument(results));
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const options = parseArguments(argv);
+  if (options.docs) {
+    writeFileSync(join(packageRoot(), 'docs/kernel-support.md'), supportDocument(kept()));
+    return 0;
+  }
+  if (process.getuid?.() !== 0)
+    throw new Error('test machines need network namespaces: run it as root (sudo)');
+  tidyOnSignal();
+  const kernels = provideKernels(options.names.filter((name) => name !== ARM64));
+  say(`kernels: ${kernels.map(({ release }) => release).join(', ') || ARM64}`);
+  const results = await tryKernels(kernels, options);
+  if (options.names.includes(ARM64)) results.push(await tryOtherProcessor());
+  for (const result of results) keep(result);
+  print(results);
   return results.every((result) => failuresOf(result).length === 0) ? 0 : 1;
 }
 

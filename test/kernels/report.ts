@@ -1,4 +1,4 @@
-// What a run on several kernels came to: the table at its end, and docs/kernel-support.md.
+// What a run on several kernels came to: what did not hold, and the table at its end.
 import type { Proof } from '../lab/context';
 import type { Attempt, Loads } from './loads';
 import type { Suite } from './suite';
@@ -34,29 +34,37 @@ export function failuresOf(result: KernelResult): string[] {
       ? []
       : [`at ${device}, XDP ${asked}: open ${open}, others ${tc}`],
   );
+  // A step that tried nothing proves nothing.
+  const empty = [
+    ...(loads?.programs.length === 0 ? ['no program was tried'] : []),
+    ...(suite?.passed === 0 && suite.failed.length === 0 ? ['no test passed'] : []),
+    ...[result.interopInside, result.interopAcross, result.lab].flatMap((proofs) =>
+      proofs?.length === 0 ? ['a step without a proof'] : [],
+    ),
+  ];
   const proofs = [...(result.interopInside ?? []), ...(result.interopAcross ?? []), ...(result.lab ?? [])];
   const unproved = proofs.flatMap(({ name, ok, detail }) => (ok ? [] : [`${name}: ${detail}`]));
-  return [...errors, ...refused, ...notAttached, ...(suite?.failed ?? []), ...unproved];
+  return [...errors, ...empty, ...refused, ...notAttached, ...(suite?.failed ?? []), ...unproved];
 }
 
 const MODES = ['tcx', 'clsact', 'xdp-native', 'xdp-generic', 'tc-open'];
-const isMode = (text: string): boolean => MODES.includes(text);
+export const isMode = (text: string): boolean => MODES.includes(text);
 
 /** Asked for by name, native XDP is refused where a driver has not the queues for it; "auto" then takes another way. */
 const isKnownRefusal = (device: Attempt['device'], asked: Attempt['asked']): boolean =>
   device === 'virtio' && asked === 'native';
 
-const held = (proofs: readonly Proof[] | undefined): string =>
+export const held = (proofs: readonly Proof[] | undefined): string =>
   proofs === undefined ? 'not run' : `${proofs.filter(({ ok }) => ok).length} of ${proofs.length}`;
 
-function loadsCell(loads: Loads | undefined): string {
+export function loadsCell(loads: Loads | undefined): string {
   if (loads === undefined) return 'not run';
   const accepted = loads.programs.filter(({ error }) => error === '');
   const most = Math.max(0, ...accepted.map(({ insns }) => insns));
   return `${accepted.length} of ${loads.programs.length}, most ${most} insns`;
 }
 
-function suiteCell(suite: Suite | undefined): string {
+export function suiteCell(suite: Suite | undefined): string {
   if (suite === undefined) return 'not run';
   const { passed, failed, skipped } = suite;
   return `${passed} passed, ${failed.length} failed${skipped.length > 0 ? `, ${skipped.length} skipped` : ''}`;
@@ -90,89 +98,4 @@ export function summary(results: readonly KernelResult[]): string {
     failuresOf(result).length === 0 ? 'ok' : 'FAIL',
   ]);
   return renderTable([head, ...rows]);
-}
-
-/** Instructions by program and kernel. */
-export function insnsTable(results: readonly KernelResult[]): string {
-  const loads = results.flatMap((result) => result.loads ?? []);
-  const names = [...new Set(loads.flatMap(({ programs }) => programs.map(({ program }) => program)))];
-  const cell = (load: Loads, name: string): string => {
-    const found = load.programs.find(({ program }) => program === name);
-    return found === undefined || found.error !== '' ? 'refused' : String(found.insns);
-  };
-  return renderTable([
-    ['VERIFIER', ...loads.map(({ release }) => release)],
-    ...names.map((name) => [name, ...loads.map((load) => cell(load, name))]),
-  ]);
-}
-
-const markdown = (rows: readonly (readonly string[])[]): string =>
-  rows
-    .flatMap((row, index) => {
-      const line = `| ${row.map((cell) => cell.replaceAll('|', '\\|').replaceAll('\n', ' ')).join(' | ')} |`;
-      return index === 0 ? [line, `|${row.map(() => '---').join('|')}|`] : [line];
-    })
-    .join('\n');
-
-/** A refusal in a few words: "refused: EOPNOTSUPP". */
-const brief = (text: string): string =>
-  isMode(text) ? text : `refused (${/E[A-Z]{4,}/.exec(text)?.[0] ?? 'error'})`;
-
-const attemptCell = (loads: Loads, device: Attempt['device'], asked: Attempt['asked']): string => {
-  const found = loads.attempts.find((attempt) => attempt.device === device && attempt.asked === asked);
-  return found === undefined ? 'not tried' : brief(found.open);
-};
-
-/** docs/kernel-support.md; every cell is what a run found. */
-export function supportDocument(results: readonly KernelResult[]): string {
-  const ran = results.flatMap((result) =>
-    result.loads === undefined ? [] : [{ ...result, loads: result.loads }],
-  );
-  const column = (cell: (result: (typeof ran)[number]) => string) => ran.map(cell);
-  const rows: [string, ...string[]][] = [
-    ['', ...column(({ release }) => release)],
-    ['programs that load', ...column(({ loads }) => loadsCell(loads))],
-    ['tc programs are attached by', ...column(({ loads }) => loads.attempts[0]?.tc ?? 'not tried')],
-    ...(['veth', 'virtio'] as const).flatMap((device) =>
-      (['auto', 'native', 'generic', 'tc'] as const).map((asked): [string, ...string[]] => [
-        `\`open\` on ${device}, \`underlay.xdp: ${asked}\``,
-        ...column(({ loads }) => attemptCell(loads, device, asked)),
-      ]),
-    ),
-    ...(ran[0]?.loads.checks ?? [])
-      .filter(({ name }) => !name.startsWith('program ') && name !== 'capabilities')
-      .map(({ name }): [string, ...string[]] => [
-        name,
-        ...column(({ loads }) => {
-          const check = loads.checks.find((candidate) => candidate.name === name);
-          return check === undefined ? '' : `${check.ok ? '' : 'missing: '}${check.detail}`;
-        }),
-      ]),
-    ['tests of the programs and of the kernel room', ...column(({ suite }) => suiteCell(suite))],
-    ["the kernel's own IPsec, both ends there", ...column(({ interopInside }) => held(interopInside))],
-    ["its IPsec, our end on the host's kernel", ...column(({ interopAcross }) => held(interopAcross))],
-    ['lab of two nodes', ...column(({ lab }) => held(lab))],
-  ];
-  const skipped = [...new Set(ran.flatMap(({ suite }) => suite?.skipped ?? []))];
-  return [
-    '# Kernel support',
-    '',
-    'Made by `sudo ./scripts/test-kernels --write`, by trying; not edited by hand. The oldest kernel that works is 6.1',
-    '(`bpf_loop` and XDP access beyond the first buffer; 5.10 has neither). From 6.6 on programs are attached by tcx',
-    'links; before, by filters of clsact. The agent finds out by itself; `vxseal doctor` shows it.',
-    '',
-    markdown(rows),
-    '',
-    '## What the verifier walks',
-    '',
-    `Instructions for each program; its limit is 1,000,000, ours is ${INSNS_BUDGET.toLocaleString('en')}.`,
-    '',
-    '```',
-    insnsTable(results),
-    '```',
-    ...(skipped.length === 0
-      ? []
-      : ['', '## Skipped where a kernel cannot', '', ...skipped.map((name) => `- ${name}`)]),
-    '',
-  ].join('\n');
 }

@@ -3,6 +3,8 @@
 # the program that does what the host asks for. $1: folder of this package.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 cd "$1" || exit
+# A host without modules of its own has no such folder; the layer in memory takes it.
+mkdir -p /lib/modules
 mount --bind "$1/build/kernels/$(uname -r)/lib/modules" /lib/modules
 mount -t bpf bpf /sys/fs/bpf
 mount -t tmpfs tmpfs /run

@@ -1,5 +1,6 @@
 // The tests of the programs and of the kernel room, run by jest in a test machine; prints their counts as one line of
-// JSON. What a kernel cannot do is skipped by the tests themselves, and named here.
+// JSON. What a kernel cannot do is skipped by the tests themselves, and named here. Arguments: how long it may take, in
+// milliseconds, and jest's patterns.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +12,8 @@ export interface Suite {
   readonly skipped: readonly string[];
   /** "file › test: first line of what went wrong" */
   readonly failed: readonly string[];
+  /** By file, in seconds: what an emulated processor makes of it. */
+  readonly seconds: Readonly<Record<string, number>>;
 }
 
 interface JestReport {
@@ -18,6 +21,8 @@ interface JestReport {
     readonly name: string;
     readonly status: string;
     readonly message: string;
+    readonly startTime: number;
+    readonly endTime: number;
     readonly assertionResults: readonly {
       readonly fullName: string;
       readonly status: string;
@@ -40,6 +45,12 @@ export function summarize({ testResults }: JestReport): Suite {
     skipped: tests.flatMap(({ fullName, status }) =>
       status === 'pending' || status === 'todo' ? [fullName] : [],
     ),
+    seconds: Object.fromEntries(
+      testResults.map(({ name, startTime, endTime }) => [
+        short(name),
+        Math.round((endTime - startTime) / 1000),
+      ]),
+    ),
     failed: [
       ...dead.map(({ name, message }) => `${short(name)}: ${message.slice(0, 300)}`),
       ...tests
@@ -52,17 +63,22 @@ export function summarize({ testResults }: JestReport): Suite {
   };
 }
 
-function main(folders: readonly string[]): void {
+function main([limit, ...patterns]: readonly string[]): void {
   const dir = mkdtempSync(join(tmpdir(), 'vxseal-suite-'));
   const report = join(dir, 'report.json');
   const jest = join(packageRoot(), 'node_modules/jest/bin/jest.js');
-  const argv = [process.execPath, jest, '--runInBand', '--json', `--outputFile=${report}`, ...folders];
-  const { stderr } = tryRun(argv, '', 600_000);
+  const argv = [process.execPath, jest, '--runInBand', '--json', `--outputFile=${report}`, ...patterns];
+  const { stderr } = tryRun(argv, '', Number(limit));
   try {
     console.log(JSON.stringify(summarize(JSON.parse(readFileSync(report, 'utf8')) as JestReport)));
   } catch {
     console.log(
-      JSON.stringify({ passed: 0, skipped: [], failed: [`jest: ${stderr.slice(-1000)}`] } satisfies Suite),
+      JSON.stringify({
+        passed: 0,
+        skipped: [],
+        seconds: {},
+        failed: [`jest: ${stderr.slice(-1000)}`],
+      } satisfies Suite),
     );
   } finally {
     rmSync(dir, { recursive: true });

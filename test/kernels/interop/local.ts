@@ -1,8 +1,9 @@
 // Both ends on one kernel, in namespaces: our older paths (clsact) against that kernel's IPsec. Prints one line of
-// JSON. Run by main.ts in a test machine; the kernel must have IPsec.
+// JSON. Run by main.ts in a test machine; the kernel must have IPsec. An argument names the only encapsulation.
 
 import type { Proof } from '../../lab/context';
 import { createNamespace } from '../../netns/namespace';
+import { CASES } from './plan';
 import { interop, runnerIn } from './run';
 import { Wire } from './wire';
 
@@ -12,7 +13,8 @@ async function main(): Promise<void> {
   let proofs: Proof[];
   try {
     wire.addVeth('foreign', foreign);
-    proofs = await interop(wire, 'foreign', runnerIn(foreign.name));
+    const cases = CASES.filter(({ encapsulation }) => encapsulation === (process.argv[2] ?? encapsulation));
+    proofs = await interop(wire, 'foreign', runnerIn(foreign.name), cases);
   } catch (cause) {
     proofs = [
       { name: 'interop', ok: false, detail: cause instanceof Error ? `${cause.stack}` : String(cause) },

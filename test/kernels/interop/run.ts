@@ -7,7 +7,7 @@ import type { Proof } from '../../lab/context';
 import { Foreign, type Runner } from './foreign';
 import { flipped, resealed } from './forge';
 import { OurNode } from './ours';
-import { CASES, type Case, caseMtuBytes, caseName, FOREIGN, type Keys, newKeys, OURS } from './plan';
+import { type Case, caseMtuBytes, caseName, FOREIGN, type Keys, newKeys, OURS } from './plan';
 import type { Wire } from './wire';
 
 const IP_AND_ICMP_BYTES = { 4: 28, 6: 48 } as const;
@@ -30,7 +30,12 @@ export interface Scene {
 }
 
 /** @param foreignPort exists on the wire already, with the foreign machine's eth0 behind it */
-export async function interop(wire: Wire, foreignPort: string, runner: Runner): Promise<Proof[]> {
+export async function interop(
+  wire: Wire,
+  foreignPort: string,
+  runner: Runner,
+  cases: readonly Case[],
+): Promise<Proof[]> {
   const proofs: Proof[] = [];
   const ours = new OurNode(wire.netns, 'auto');
   const foreign = new Foreign(runner);
@@ -38,7 +43,7 @@ export async function interop(wire: Wire, foreignPort: string, runner: Runner): 
     const hooks = await ours.open();
     await foreign.prepare();
     const path = [...new Set(hooks.map(({ mode }) => mode))].join(', ');
-    for (const chosen of CASES) {
+    for (const chosen of cases) {
       const name = `${caseName(chosen)} against the kernel's own IPsec`;
       try {
         const detail = await tryCase({ wire, ours, foreign, foreignPort }, chosen);

@@ -1,0 +1,84 @@
+// What decides a run on other kernels: which package a name stands for, and what counts as not held.
+import { parse } from './arm64/machine';
+import { chooseReleases, releaseOf } from './packages';
+import { failuresOf, INSNS_BUDGET, type KernelResult } from './report';
+import { summarize } from './suite';
+
+const OFFERED = [
+  'linux-image-6.1.0-9-amd64',
+  'linux-image-6.1.0-56-amd64',
+  'linux-image-6.1.0-57-cloud-amd64',
+  'linux-image-6.1.0-57-amd64-unsigned',
+  'linux-image-6.12.115+deb12-amd64',
+  'linux-image-6.12.117+deb12-rt-amd64',
+];
+
+test('a series is its newest release of the generic flavour; 6.1 is not 6.12', () => {
+  expect(chooseReleases(['6.12', '6.1', 'newest'], OFFERED)).toEqual([
+    '6.1.0-56-amd64',
+    '6.12.115+deb12-amd64',
+  ]);
+  expect(releaseOf('linux-image-6.1.0-57-cloud-amd64')).toBeUndefined();
+  expect(() => chooseReleases(['6.6'], OFFERED)).toThrow('no kernel 6.6');
+});
+
+const held: KernelResult = {
+  release: '6.1.0-56-amd64',
+  loads: {
+    release: '6.1.0-56-amd64',
+    programs: [{ object: 'gate', program: 'gate', insns: INSNS_BUDGET, error: '' }],
+    attempts: [{ device: 'virtio', asked: 'native', open: 'EOPNOTSUPP', tc: 'clsact' }],
+    checks: [],
+  },
+  suite: { passed: 1, skipped: [], failed: [], seconds: {} },
+  interopInside: [{ name: 'IPv4 UDP', ok: true, detail: '' }],
+  interopAcross: undefined,
+  lab: undefined,
+  errors: [],
+};
+
+test('a run holds at the budget, and not above it, nor with anything refused, lost or broken off', () => {
+  const loads = (change: Partial<NonNullable<KernelResult['loads']>>): KernelResult =>
+    ({ ...held, loads: { ...held.loads, ...change } }) as KernelResult;
+  const program = { object: 'gate', program: 'gate', insns: 1, error: '' };
+  expect(failuresOf(held)).toEqual([]);
+  for (const bad of [
+    loads({ programs: [{ ...program, insns: INSNS_BUDGET + 1 }] }),
+    loads({ programs: [{ ...program, error: 'EACCES' }] }),
+    loads({ attempts: [{ device: 'veth', asked: 'auto', open: 'EOPNOTSUPP', tc: 'clsact' }] }),
+    loads({ attempts: [{ device: 'virtio', asked: 'auto', open: 'tc-open', tc: 'ENOENT' }] }),
+    { ...held, suite: { passed: 1, skipped: [], failed: ['x'], seconds: {} } },
+    { ...held, suite: { passed: 0, skipped: [], failed: [], seconds: {} } },
+    { ...held, interopInside: [{ name: 'IPv4 UDP', ok: false, detail: 'XfrmInError +1' }] },
+    { ...held, interopInside: [] },
+    { ...held, errors: ['suite: it hung'] },
+  ])
+    expect(failuresOf(bad)).toHaveLength(1);
+});
+
+test('a file of tests that does not load is a failure', () => {
+  const { failed, passed } = summarize({
+    testResults: [
+      {
+        name: 'a.test.ts',
+        status: 'failed',
+        message: 'no module',
+        startTime: 0,
+        endTime: 0,
+        assertionResults: [],
+      },
+    ],
+  });
+  expect([passed, failed]).toEqual([0, ['a.test.ts: no module']]);
+});
+
+test('the arm64 machine is believed only to its end', () => {
+  const console = [
+    'noise',
+    'vxseal: {"release":"6.1.0-56-arm64"}\r',
+    'vxseal: {"object":"gate.bpf.o","program":"gate","insns":3,"jited":9,"error":""}\r',
+  ];
+  expect(() => parse(console.join('\n'))).toThrow('did not get to its end');
+  const { programs, passed, failed } = parse([...console, 'vxseal: {"passed":7}'].join('\n'));
+  expect([programs.length, passed, failed]).toEqual([1, 7, []]);
+});
