@@ -1,5 +1,6 @@
 // Keeps the data plane's policies those of the source: at every pass, before pods are hooked, so that no pod is ever
 // reachable under fewer rules than it has. Attributes refused packets to the policies that isolate a pod.
+import { isDeepStrictEqual } from 'node:util';
 import type { IpAddress } from '../core/ids';
 import {
   type NetworkPolicy,
@@ -13,7 +14,7 @@ import {
   compilePolicies,
   type LocalPolicyPod,
   type PolicyInput,
-  type PolicyPodEntry,
+  type PolicyTables,
   type RulesetEntry,
 } from '../core/policytables';
 import type { Datapath, Netlink } from '../ports';
@@ -42,7 +43,8 @@ export class PolicyKeeper {
   private installed = '';
   private inForce: readonly string[] = [];
   private readonly rulesets = new Map<number, readonly RulesetEntry[]>();
-  private pods: readonly PolicyPodEntry[] = [];
+  private tables: PolicyTables | undefined;
+  private generation = 0;
 
   constructor(private readonly parts: PolicyKeeperParts) {}
 
@@ -82,7 +84,7 @@ export class PolicyKeeper {
 
   /** Policies that isolate the pod at that device, as of the tables in force: "namespace/name". */
   isolatingAt(ifindex: number, direction: PolicyDirection): readonly string[] {
-    const number = this.pods.find((pod) => pod.ifindex === ifindex)?.[direction];
+    const number = this.tables?.pods.find((pod) => pod.ifindex === ifindex)?.[direction];
     const newest = [...this.rulesets.values()].at(-1) ?? [];
     return newest.find(({ ruleset }) => ruleset === number)?.policies ?? [];
   }
@@ -132,11 +134,14 @@ export class PolicyKeeper {
     const digest = JSON.stringify({ ...input, pods: [reading.pods, local, remote.version] });
     if (digest === this.installed && this.parts.datapath.policies.generation() !== 0) return;
     const tables = compilePolicies(input);
-    const generation = this.parts.datapath.policies.install(tables);
+    const same =
+      this.parts.datapath.policies.generation() === this.generation && isDeepStrictEqual(tables, this.tables);
+    const generation = same ? this.generation : this.parts.datapath.policies.install(tables);
     this.installed = digest;
+    this.tables = tables;
+    this.generation = generation;
     this.inForce = input.policies.map(policyName);
     this.rulesets.set(generation, tables.rulesets);
-    this.pods = tables.pods;
     for (const old of [...this.rulesets.keys()].slice(0, -REMEMBERED)) this.rulesets.delete(old);
   }
 

@@ -71,7 +71,8 @@ export function classify(
   const hosts = new Set<Prefix>(vni === input.hostVni ? input.hostAddresses.map(hostPrefix) : []);
   const known = new Map<string, PeerClass>();
   const bySpec = new Map<string, PeerClass[]>();
-  const entries: IdentityEntry[] = [...hosts].map((prefix) => ({ vni, prefix, identity: IDENTITY_HOST }));
+  const own = [...hosts].map((prefix): IdentityEntry => ({ vni, prefix, identity: IDENTITY_HOST }));
+  const regions: Region[] = [];
   for (const [prefix, pod] of regionsOf(input, specs, vni)) {
     const matched = matching.of(prefix, pod);
     const ports = (pod?.ports ?? []).filter((port) => named.has(`${port.protocol}/${port.name}`));
@@ -87,10 +88,11 @@ export function classify(
         else others.push(found);
       }
     }
-    if (!hosts.has(prefix)) entries.push({ vni, prefix, identity: found?.identity ?? IDENTITY_WORLD });
+    const identity = found?.identity ?? IDENTITY_WORLD;
+    if (!hosts.has(prefix)) regions.push({ entry: { vni, prefix, identity }, isPod: pod !== undefined });
   }
   return {
-    entries,
+    entries: [...own, ...withoutNeedless(regions)],
     all: [...known.values()],
     named(namespace, peers) {
       const found = peers.flatMap((peer) => bySpec.get(specKey(namespace, peer)) ?? []);
@@ -98,6 +100,23 @@ export function classify(
     },
   };
 }
+
+interface Region {
+  readonly entry: IdentityEntry;
+  readonly isPod: boolean;
+}
+
+/** A pod like the addresses around it needs no entry: most pods of a cluster are none of this node's policies' business. */
+function withoutNeedless(regions: readonly Region[]): IdentityEntry[] {
+  const blocks = new PrefixIndex<IdentityEntry>();
+  for (const { entry, isPod } of regions) if (!isPod) blocks.add(entry.prefix, entry);
+  return regions.flatMap(({ entry, isPod }) => {
+    const around = blocks.containing(entry.prefix).sort((a, b) => bitsOf(b.prefix) - bitsOf(a.prefix))[0];
+    return isPod && entry.identity === (around?.identity ?? IDENTITY_WORLD) ? [] : [entry];
+  });
+}
+
+const bitsOf = (prefix: Prefix): number => Number(prefix.slice(prefix.indexOf('/') + 1));
 
 /** Within a region, and in no longer one, no rule tells two addresses apart. */
 function regionsOf(

@@ -64,6 +64,24 @@ test('installs once for one meaning, and again for another', async () => {
   expect(policies.generation()).toBe(2);
 });
 
+test('what changes nothing on this node is not written, and is told as in force', async () => {
+  const one = keeper();
+  await one.pass(PODS);
+  const elsewhere: NetworkPolicy = { ...policy('z', { ingress: [] }), namespace: 'y' };
+  const far = { vni: VNI, namespace: 'y', name: 'far', labels: {}, ports: [] };
+  const before = await read();
+  read = async () => ({
+    ...before,
+    policies: [...before.policies, elsewhere],
+    pods: [{ ...far, addresses: ['10.2.0.9' as IpAddress] }],
+  });
+  await one.pass(PODS);
+  expect([policies.generation(), one.status().policies]).toEqual([1, ['x/p', 'x/q', 'y/z']]);
+  policies.clear(); // somebody's
+  await one.pass(PODS);
+  expect(policies.installed).toBeDefined();
+});
+
 test('no source, no policies', async () => {
   await keeper().pass(PODS);
   expect(policies.installed).toBeDefined();

@@ -105,6 +105,19 @@ describe('details', () => {
     expect(tables.rulesets).toEqual([{ ruleset: 1, direction: 'ingress', pod: 'x/a', policies: ['x/p'] }]);
   });
 
+  test('pods like the addresses around them have no entry', () => {
+    const block = (cidr: string, ...except: string[]) => ({
+      ipBlock: { cidr: cidr as Prefix, except: except as Prefix[] },
+    });
+    const prefixes = (tables: PolicyTables): string[] => tables.identities.map(({ prefix }) => prefix).sort();
+    expect(prefixes(world({ ingress: [] }))).toEqual([`${HOST}/32`]);
+    const around = { peers: [block('192.168.0.0/16', '192.168.1.0/24')], ports: [] };
+    const all = [`${HOST}/32`, '192.168.0.0/16', '192.168.1.0/24'].sort();
+    expect(prefixes(world({ ingress: [around] }))).toEqual(all);
+    const one = { peers: [{ podSelector: { labels: { pod: 'a' }, expressions: [] } }], ports: [] };
+    expect(prefixes(world({ ingress: [around, one] }))).toEqual([...all, '192.168.1.1/32'].sort());
+  });
+
   test('::/0 does not reach IPv4', () => {
     const peers = [{ ipBlock: { cidr: '::/0' as Prefix, except: [] } }];
     const tables = world({ egress: [{ ports: [], peers }] });
