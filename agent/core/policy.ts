@@ -43,12 +43,16 @@ export interface PolicyRule {
 }
 
 export interface NetworkPolicy {
+  /** Of the pods that it may select; undefined: any. */
+  readonly vni?: Vni;
   readonly namespace: string;
   readonly name: string;
   readonly podSelector: LabelSelector;
   /** Undefined: the policy does not speak of this direction (policyTypes). Empty: nothing is allowed. */
   readonly ingress?: readonly PolicyRule[];
   readonly egress?: readonly PolicyRule[];
+  /** Where it comes from, for people. */
+  readonly origin?: string;
 }
 
 export interface NamedPort {
@@ -67,6 +71,8 @@ export interface PolicyPod {
 }
 
 export interface PolicyNamespace {
+  /** Of the pods whose namespace it is; undefined: any. */
+  readonly vni?: Vni | undefined;
   readonly name: string;
   readonly labels: Labels;
 }
@@ -113,8 +119,8 @@ const own = (labels: Labels, key: string): string | undefined =>
   Object.hasOwn(labels, key) ? labels[key] : undefined;
 
 /** Every namespace has this label, whatever its manifest says (Kubernetes 1.22). */
-export function namespaceLabels(namespaces: readonly PolicyNamespace[], name: string): Labels {
-  const found = namespaces.find((namespace) => namespace.name === name);
+export function namespaceLabels(namespaces: readonly PolicyNamespace[], name: string, vni: Vni): Labels {
+  const found = namespaces.find((each) => each.name === name && (each.vni ?? vni) === vni);
   return { ...found?.labels, 'kubernetes.io/metadata.name': name };
 }
 
@@ -126,12 +132,13 @@ export const rulesOf = (
 /** Policies that isolate the pod in that direction; none: everything is allowed. */
 export function isolating(
   policies: readonly NetworkPolicy[],
-  pod: Pick<PolicyPod, 'namespace' | 'labels'>,
+  pod: Pick<PolicyPod, 'vni' | 'namespace' | 'labels'>,
   direction: PolicyDirection,
 ): NetworkPolicy[] {
   return policies.filter(
     (policy) =>
       policy.namespace === pod.namespace &&
+      (policy.vni ?? pod.vni) === pod.vni &&
       rulesOf(policy, direction) !== undefined &&
       selects(policy.podSelector, pod.labels),
   );

@@ -66,7 +66,7 @@ export function classify(
 ): Classes {
   const specs = peerSpecs(used);
   const names = [...specs.keys()];
-  const matching = new SpecMatcher([...specs.values()], input);
+  const matching = new SpecMatcher([...specs.values()], input, vni);
   const named = namedPorts(used);
   const hosts = new Set<Prefix>(vni === input.hostVni ? input.hostAddresses.map(hostPrefix) : []);
   const known = new Map<string, PeerClass>();
@@ -149,6 +149,7 @@ class SpecMatcher {
   constructor(
     specs: readonly PeerSpec[],
     private readonly input: Pick<ClassInput, 'namespaces'>,
+    private readonly vni: Vni,
   ) {
     for (const [index, spec] of specs.entries()) {
       if (!('ipBlock' in spec.peer)) {
@@ -180,7 +181,7 @@ class SpecMatcher {
   }
 
   private labelsOf(namespace: string): Labels {
-    const known = this.labels.get(namespace) ?? namespaceLabels(this.input.namespaces, namespace);
+    const known = this.labels.get(namespace) ?? namespaceLabels(this.input.namespaces, namespace, this.vni);
     this.labels.set(namespace, known);
     return known;
   }

@@ -67,10 +67,10 @@ function namesParty(
   { pod, address }: Party,
 ): boolean {
   if (peers.length === 0) return true;
-  const labelsOf = (name: string) => namespaceLabels(world.namespaces, name);
   return peers.some(
     (peer) =>
-      (pod !== undefined && namesPod(peer, namespace, pod, labelsOf)) ||
+      (pod !== undefined &&
+        namesPod(peer, namespace, pod, (name) => namespaceLabels(world.namespaces, name, pod.vni))) ||
       (address !== undefined && namesAddress(peer, hostPrefix(address))),
   );
 }

@@ -25,6 +25,7 @@ export function allowedByPolicies(
   const applies = (policy: NetworkPolicy): boolean =>
     policy[direction] !== undefined &&
     policy.namespace === pod.namespace &&
+    (policy.vni === undefined || policy.vni === pod.vni) &&
     selects(policy.podSelector, pod.labels);
   const mine = world.policies.filter(applies);
   if (mine.length === 0) return true;
@@ -35,7 +36,9 @@ export function allowedByPolicies(
         (peer) =>
           namesAddress(peer, hostPrefix(remote.address)) ||
           (remote.pod !== undefined &&
-            namesPod(peer, policy.namespace, remote.pod, (name) => namespaceLabels(world.namespaces, name))),
+            namesPod(peer, policy.namespace, remote.pod, (name) =>
+              namespaceLabels(world.namespaces, name, pod.vni),
+            )),
       );
       const at = rule.ports.some((each) => {
         if (each.protocol !== protocol) return false;
