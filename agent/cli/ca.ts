@@ -4,7 +4,9 @@ import type { CaArguments } from '../identity/commands';
 import { type Io, processIo, writeJson } from './io';
 
 export function registerCa(program: Command, io: Io = processIo()): void {
-  const ca = program.command('ca').description('make and sign certificates of nodes, with files');
+  const ca = program
+    .command('ca')
+    .description('make and sign certificates of nodes and policy authors, with files');
   registerInit(ca, io);
   registerIssue(ca, io);
   registerRenew(ca, io);
@@ -32,24 +34,26 @@ function registerInit(ca: Command, io: Io): void {
 
 function registerIssue(ca: Command, io: Io): void {
   ca.command('issue')
-    .description("make a node's key and certificate: node.key, node.crt, roots.crt")
+    .description("make a node's key and certificate (node.key, node.crt), or a policy author's (author.*)")
     .requiredOption('--dir <folder>', "the CA's folder")
-    .requiredOption('--node <name>', 'name of the node')
+    .option('--node <name>', 'name of the node')
+    .option('--policy-author <name>', 'not for a node, but for who signs policy: vxseal policy apply')
     .requiredOption('--out <folder>', 'where to put the files, on the node itself if possible')
     .option('--vtep <address>', 'outer address of the node (repeatable: one of each family)', collect, [])
     .option('--prefix <cidr>', 'pod prefix of the node (repeatable)', collect, [])
     .option(
       '--vni <number>',
-      "VNI whose pods it may carry (repeatable; default: the hosts' only)",
+      "VNI whose pods it may carry, or whose policy it may write (repeatable; default: the hosts' only)",
       collect,
       [],
     )
     .option('--days <count>', 'how long it is valid (default: 30)', parseDays)
     .option('--json', 'answer as JSON')
     .action(async (options) => {
-      const { dir, node, out, vtep, prefix, vni, days } = options;
+      const { dir, node, policyAuthor, out, vtep, prefix, vni, days } = options;
+      const subject = { node, policyAuthor };
       await run(
-        { action: 'issue', dir, node, out, vteps: vtep, prefixes: prefix, vnis: vni, days },
+        { action: 'issue', dir, ...subject, out, vteps: vtep, prefixes: prefix, vnis: vni, days },
         options,
         io,
       );

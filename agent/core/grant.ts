@@ -26,7 +26,7 @@ export function grantsPrefix(grant: Grant, prefix: Prefix): boolean {
   return grant.prefixes.some((granted) => prefixContains(granted, prefix));
 }
 
-export function grantsVni(grant: Grant, vni: Vni, hostVni: Vni): boolean {
+export function grantsVni(grant: Pick<Grant, 'vnis'>, vni: Vni, hostVni: Vni): boolean {
   return grant.vnis === undefined ? vni === hostVni : grant.vnis.includes(vni);
 }
 

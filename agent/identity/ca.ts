@@ -21,7 +21,7 @@ import { VxsealError } from '../errors';
 import { exists, writeWhole } from '../files';
 import { ADDRESS_BLOCKS_OID, type AddressBlocks, blocksOf, encodeBlocks } from './blocks';
 import { type Certificate, parseCertificate } from './certificate';
-import { MAX_INTERMEDIATES, verifyChain } from './chain';
+import { MAX_INTERMEDIATES, type Role, verifyAuthorChain, verifyChain } from './chain';
 import { readCertificates, readPrivateKey } from './local';
 import { encodePem } from './pem';
 import { vniName } from './vnis';
@@ -44,16 +44,19 @@ export interface CaOptions {
 }
 
 export interface IssueRequest {
+  /** Default: a node. A policy author has neither VTEPs nor prefixes. */
+  readonly role?: Role;
+  /** Name of the node, or of the author. */
   readonly node: NodeName;
   readonly publicKey: KeyObject;
   readonly vteps: readonly IpAddress[];
   readonly prefixes: readonly Prefix[];
-  /** VNIs whose pods the node may carry; empty: the CA's, or where it has none the hosts' only. */
+  /** VNIs whose pods the node may carry, or whose policy the author may write; empty: the CA's, or where it has none the hosts' only. */
   readonly vnis?: readonly Vni[];
   readonly days: number;
 }
 
-/** Whoever makes node certificates; a folder today, other issuers behind the same shape. */
+/** Whoever makes certificates of nodes and policy authors; a folder today, other issuers behind the same shape. */
 export interface Issuer {
   readonly trustDomain: string;
   readonly roots: readonly Certificate[];
@@ -135,6 +138,7 @@ export async function openCa(folder: string, nowMs: number): Promise<Issuer> {
 
 async function issueNode(authority: Authority, request: IssueRequest, nowMs: number): Promise<Certificate[]> {
   checkDays(request.days);
+  const { role = 'node' } = request;
   const [issuer] = authority.path;
   // A certificate that outlives its issuer would promise what no verifier accepts.
   const notAfterMs = Math.min(nowMs + request.days * DAY_MS, ...authority.path.map((ca) => ca.notAfterMs));
@@ -150,7 +154,7 @@ async function issueNode(authority: Authority, request: IssueRequest, nowMs: num
       new BasicConstraintsExtension(false, undefined, true),
       new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
       new SubjectAlternativeNameExtension([
-        { type: 'url', value: `spiffe://${authority.trustDomain}/node/${request.node}` },
+        { type: 'url', value: `spiffe://${authority.trustDomain}/${role}/${request.node}` },
         ...request.vteps.map((value) => ({ type: 'ip' as const, value })),
         ...vniNames(request.vnis ?? []),
       ]),
@@ -158,14 +162,15 @@ async function issueNode(authority: Authority, request: IssueRequest, nowMs: num
     ],
   });
   const chain = [leaf, ...authority.path.slice(0, -1)];
-  checkUsable(chain, authority, nowMs);
+  checkUsable(chain, role, authority, nowMs);
   return chain;
 }
 
 /** The new chain must pass the check every peer will make. */
-function checkUsable(chain: readonly Certificate[], authority: Authority, nowMs: number): void {
+function checkUsable(chain: readonly Certificate[], role: Role, authority: Authority, nowMs: number): void {
   const ders = chain.map((certificate) => certificate.der);
-  const verified = verifyChain(ders, authority.path.slice(-1), nowMs, authority.trustDomain);
+  const check = role === 'node' ? verifyChain : verifyAuthorChain;
+  const verified = check(ders, authority.path.slice(-1), nowMs, authority.trustDomain);
   if (verified.ok) return;
   throw new VxsealError(
     'request',

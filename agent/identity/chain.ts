@@ -1,8 +1,9 @@
-// From a presented chain to a node's verified identity and grant (docs/keys.md §2; RFC 5280 §6 reduced to our
+// From a presented chain to the verified identity and grant of a node or a policy author (docs/keys.md §2; RFC 5280 §6 reduced to our
 // profile; RFC 3779 §2.3). Owns trust between certificates. Reads no files and no clock.
 import type { Grant } from '../core/grant';
 import type { NodeName, Vni } from '../core/ids';
 import { parseNodeName } from '../core/names';
+import type { AuthorGrant, AuthorName } from '../core/policyrecord';
 import { accept, type Result, refuse } from '../core/result';
 import {
   type AddressBlocks,
@@ -24,7 +25,7 @@ export type ChainReason =
   | 'bad-signature'
   | 'untrusted' // no root of ours issued it
   | 'wrong-trust-domain'
-  | 'bad-name' // not exactly one SPIFFE id of a node
+  | 'bad-name' // not exactly one SPIFFE id of the role that is asked for
   | 'bad-usage' // the leaf may not sign data, or is itself a CA
   | 'outside-issuer'; // address blocks or VNIs the issuer does not have
 
@@ -38,6 +39,17 @@ export interface VerifiedIdentity extends Grant {
   readonly path: readonly string[];
 }
 
+/** Who may sign policy. A node may not: a compromised one must not be able to rewrite what holds it. */
+export interface VerifiedAuthor extends AuthorGrant {
+  readonly serial: string;
+  readonly leaf: Certificate;
+  /** Serial numbers of the path, the author's first, the root's last. */
+  readonly path: readonly string[];
+}
+
+/** What a certificate is for: the segment of its SPIFFE id before the name. */
+export type Role = 'node' | 'policy';
+
 /**
  * @param x5c DER, the node's certificate first; the root itself may be left out.
  * @param roots trust anchors; one outside its validity is not used.
@@ -48,6 +60,55 @@ export function verifyChain(
   nowMs: number,
   trustDomain: string,
 ): Result<VerifiedIdentity, ChainReason> {
+  const chain = parseChain(x5c);
+  if (!chain.ok) return chain;
+  const verified = verifyPath(chain.value, roots, nowMs, trustDomain, 'node');
+  if (!verified.ok) return verified;
+  const { name, path, leaf, vnis } = verified.value;
+  const blocks = resolveBlocks(path);
+  if (!blocks.ok) return blocks;
+  return accept({
+    node: name,
+    trustDomain,
+    vteps: leaf.addresses,
+    prefixes: prefixesOf(blocks.value),
+    vnis,
+    notAfterMs: Math.min(...path.map((certificate) => certificate.notAfterMs)),
+    serial: leaf.serial,
+    leaf,
+    path: path.map((certificate) => certificate.serial),
+  });
+}
+
+/**
+ * As verifyChain(), for who signs policy. A chain that has ended is judged by its last moment: what was signed under it
+ * stands, and whoever takes this for good must hold the signature's time to the validity that is returned.
+ */
+export function verifyAuthorChain(
+  x5c: readonly Uint8Array[],
+  roots: readonly Certificate[],
+  nowMs: number,
+  trustDomain: string,
+): Result<VerifiedAuthor, ChainReason> {
+  const chain = parseChain(x5c);
+  if (!chain.ok) return chain;
+  const lastMs = Math.min(nowMs, ...chain.value.map((certificate) => certificate.notAfterMs - 1));
+  const verified = verifyPath(chain.value, roots, lastMs, trustDomain, 'policy');
+  if (!verified.ok) return verified;
+  const { name, path, leaf, vnis } = verified.value;
+  return accept({
+    author: name as AuthorName,
+    trustDomain,
+    vnis,
+    notBeforeMs: Math.max(...path.map((certificate) => certificate.notBeforeMs)),
+    notAfterMs: Math.min(...path.map((certificate) => certificate.notAfterMs)),
+    serial: leaf.serial,
+    leaf,
+    path: path.map((certificate) => certificate.serial),
+  });
+}
+
+function parseChain(x5c: readonly Uint8Array[]): Result<readonly Certificate[], ChainReason> {
   // Counted before anything is parsed: the length is the sender's choice.
   if (x5c.length > MAX_INTERMEDIATES + 2) return refuse('chain-too-long', `${x5c.length} certificates`);
   const chain: Certificate[] = [];
@@ -56,6 +117,23 @@ export function verifyChain(
     if (!parsed.ok) return parsed;
     chain.push(parsed.value);
   }
+  return accept(chain);
+}
+
+interface VerifiedPath {
+  readonly name: NodeName;
+  readonly path: readonly Certificate[];
+  readonly leaf: Certificate;
+  readonly vnis: readonly Vni[] | undefined;
+}
+
+function verifyPath(
+  chain: readonly Certificate[],
+  roots: readonly Certificate[],
+  nowMs: number,
+  trustDomain: string,
+  role: Role,
+): Result<VerifiedPath, ChainReason> {
   const anchored = anchor(chain, roots, nowMs);
   if (!anchored.ok) return anchored;
   const path = anchored.value;
@@ -63,23 +141,11 @@ export function verifyChain(
   if (leaf === undefined) return refuse('malformed', 'empty chain');
   const refusal = checkPath(path, nowMs, trustDomain);
   if (refusal !== undefined) return refusal;
-  const named = readNodeName(leaf, trustDomain);
+  const named = readName(leaf, trustDomain, role);
   if (!named.ok) return named;
-  const blocks = resolveBlocks(path);
-  if (!blocks.ok) return blocks;
   const vnis = resolveVnis(path);
   if (!vnis.ok) return vnis;
-  return accept({
-    node: named.value,
-    trustDomain,
-    vteps: leaf.addresses,
-    prefixes: prefixesOf(blocks.value),
-    vnis: vnis.value,
-    notAfterMs: Math.min(...path.map((certificate) => certificate.notAfterMs)),
-    serial: leaf.serial,
-    leaf,
-    path: path.map((certificate) => certificate.serial),
-  });
+  return accept({ name: named.value, path, leaf, vnis: vnis.value });
 }
 
 /** The path from the leaf to one of our roots, both included. */
@@ -134,15 +200,17 @@ function checkPath(
   return undefined;
 }
 
-const SPIFFE_NODE = /^spiffe:\/\/([a-z0-9._-]{1,255})\/node\/([^/]*)$/;
+const SPIFFE_ID = /^spiffe:\/\/([a-z0-9._-]{1,255})\/([a-z]+)\/([^/]*)$/;
+const WHAT: Readonly<Record<Role, string>> = { node: 'a node', policy: 'a policy author' };
 
-/** Exactly one URI: spiffe://<trust domain>/node/<name>. */
-function readNodeName(leaf: Certificate, trustDomain: string): Result<NodeName, ChainReason> {
+/** Exactly one URI: spiffe://<trust domain>/<role>/<name>. */
+function readName(leaf: Certificate, trustDomain: string, role: Role): Result<NodeName, ChainReason> {
   const [uri, ...more] = leaf.uris;
   if (uri === undefined || more.length > 0) return refuse('bad-name', `${leaf.uris.length} URI names`);
-  const match = SPIFFE_NODE.exec(uri);
-  const name = match === null ? undefined : parseNodeName(match[2] ?? '');
-  if (match === null || name?.ok !== true) return refuse('bad-name', 'URI is not the SPIFFE id of a node');
+  const match = SPIFFE_ID.exec(uri);
+  const name = match?.[2] === role ? parseNodeName(match[3] ?? '') : undefined;
+  if (match === null || name?.ok !== true)
+    return refuse('bad-name', `URI is not the SPIFFE id of ${WHAT[role]}`);
   if (match[1] !== trustDomain) return refuse('wrong-trust-domain', `trust domain ${match[1]}`);
   return accept(name.value);
 }

@@ -1,15 +1,16 @@
 // `vxseal ca`: checks what a person typed, calls the CA or the leaf, and says what came of it. Owns no X.509.
 import { join } from 'node:path';
 import { parseAddress, parsePrefix } from '../core/bytes';
-import type { Vni } from '../core/ids';
+import type { NodeName, Vni } from '../core/ids';
 import { parseNodeName } from '../core/names';
 import { accept, type Result, refuse } from '../core/result';
 import { VxsealError } from '../errors';
 import { exists } from '../files';
 import { initCa, openCa } from './ca';
 import type { Certificate } from './certificate';
+import type { Role } from './chain';
 import { describeCertificate, describeText } from './describe';
-import { issueLeaf, leafPaths, renewLeaf } from './leaf';
+import { issueLeaf, leafPaths, renewLeaf, roleIn } from './leaf';
 import { readCertificates } from './local';
 
 const CA_DAYS = 3650;
@@ -30,7 +31,9 @@ export type CaArguments =
   | {
       readonly action: 'issue';
       readonly dir: string;
-      readonly node: string;
+      /** Exactly one of the two. */
+      readonly node?: string | undefined;
+      readonly policyAuthor?: string | undefined;
       readonly vteps: readonly string[];
       readonly prefixes: readonly string[];
       readonly vnis?: readonly string[];
@@ -83,21 +86,42 @@ async function runInit(args: Arguments<'init'>, nowMs: number): Promise<CaAnswer
 }
 
 async function runIssue(args: Arguments<'issue'>, nowMs: number): Promise<CaAnswer> {
-  const [node] = parseAll('--node', [args.node], parseNodeName);
+  const subject = subjectOf(args);
   const vteps = parseAll('--vtep', args.vteps, parseAddress);
   const prefixes = parseAll('--prefix', args.prefixes, parsePrefix);
-  if (node === undefined || vteps.length === 0) {
+  if (subject.role === 'node' && vteps.length === 0)
     throw new VxsealError(
       'request',
       'no VTEP address given',
       '--vtep ADDRESS: where peers send to this node',
     );
-  }
+  if (subject.role === 'policy' && vteps.length + prefixes.length > 0)
+    throw new VxsealError(
+      'request',
+      'a policy author has no addresses',
+      'leave --vtep and --prefix out; --vni says whose policy it may write',
+    );
   const issuer = await openCa(args.dir, nowMs);
   const vnis = parseAll('--vni', args.vnis ?? [], parseVni);
-  const request = { node, vteps, prefixes, vnis, days: args.days ?? NODE_DAYS };
+  const request = { ...subject, vteps, prefixes, vnis, days: args.days ?? NODE_DAYS };
   const chain = await issueLeaf(args.out, issuer, request);
-  return answer(`issued ${node} into ${args.out}`, chain.slice(0, 1));
+  return answer(`issued ${subject.node} into ${args.out}`, chain.slice(0, 1));
+}
+
+function subjectOf({ node, policyAuthor }: Arguments<'issue'>): {
+  readonly role: Role;
+  readonly node: NodeName;
+} {
+  const role: Role = policyAuthor === undefined ? 'node' : 'policy';
+  const [flag, text] = role === 'node' ? ['--node', node] : ['--policy-author', policyAuthor];
+  if (text === undefined || (node !== undefined && policyAuthor !== undefined))
+    throw new VxsealError(
+      'request',
+      'for whom is not said, or said twice',
+      'give either --node NAME or --policy-author NAME',
+    );
+  const [name] = parseAll(flag ?? '', [text], parseNodeName);
+  return { role, node: name as NodeName };
 }
 
 async function runRenew(args: Arguments<'renew'>, nowMs: number): Promise<CaAnswer> {
@@ -114,7 +138,7 @@ async function runShow(path: string): Promise<CaAnswer> {
 
 /** A folder stands for the certificate in it. */
 async function certificateFile(path: string): Promise<string> {
-  for (const file of [join(path, 'ca.crt'), leafPaths(path).chain]) {
+  for (const file of [join(path, 'ca.crt'), leafPaths(path, await roleIn(path)).chain]) {
     if (await exists(file)) return file;
   }
   return path;

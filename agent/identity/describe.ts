@@ -3,7 +3,7 @@ import { type AddressBlocks, prefixesOf } from './blocks';
 import type { Certificate } from './certificate';
 
 export interface CertificateDescription {
-  /** "spiffe://…/node/…" of a node, "spiffe://…" of a CA, '' if it names none or several. */
+  /** "spiffe://…/node/…" of a node, "spiffe://…/policy/…" of a policy author, "spiffe://…" of a CA, '' if it names none or several. */
   readonly spiffeId: string;
   readonly ca: boolean;
   /** Intermediates allowed below a CA; null: no limit, or not a CA. */
@@ -49,15 +49,18 @@ export function renewAfterMs({ notBeforeMs, notAfterMs }: Certificate): number {
 export function describeText(description: CertificateDescription): string {
   const { spiffeId, ca, vteps, prefixes, vnis, notBefore, notAfter, serial } = description;
   const lines = [
-    `${ca ? 'CA  ' : 'node'} ${spiffeId === '' ? '(no SPIFFE id)' : spiffeId}`,
+    `${ca ? 'CA  ' : isAuthor(spiffeId) ? 'policy author' : 'node'} ${spiffeId === '' ? '(no SPIFFE id)' : spiffeId}`,
     `  vteps     ${vteps.join(' ') || '-'}`,
     `  prefixes  ${prefixes?.join(' ') ?? (ca ? 'any' : '-')}`,
     `  vnis      ${vnis?.join(' ') ?? (ca ? 'any' : "the hosts'")}`,
     `  valid     ${notBefore} to ${notAfter}`,
     `  serial    ${serial}`,
   ];
-  return lines.filter((line) => !(ca && line.startsWith('  vteps'))).join('\n');
+  const without = ca ? /^ {2}vteps/ : isAuthor(spiffeId) ? /^ {2}(vteps|prefixes)/ : undefined;
+  return lines.filter((line) => without?.test(line) !== true).join('\n');
 }
+
+const isAuthor = (spiffeId: string): boolean => spiffeId.includes('/policy/');
 
 function describeBlocks(blocks: AddressBlocks): string[] {
   return [...blocks].flatMap(([family, ranges]) =>

@@ -1,5 +1,6 @@
-// The node's side of issuing: makes the private key where it will be used, has it certified, and keeps the three files
-// (node.key 0600, node.crt with its chain, roots.crt) usable at every moment.
+// The side of issuing of who gets the certificate: makes the private key where it will be used, has it certified, and
+// keeps the three files (node.key 0600, node.crt with its chain, roots.crt) usable at every moment. A policy author has
+// author.key and author.crt instead.
 import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,7 +8,7 @@ import { VxsealError } from '../errors';
 import { exists, writeWhole } from '../files';
 import { type IssueRequest, type Issuer, privatePem } from './ca';
 import type { Certificate } from './certificate';
-import { type VerifiedIdentity, verifyChain } from './chain';
+import { type Role, verifyAuthorChain, verifyChain } from './chain';
 import { renewAfterMs } from './describe';
 import { readCertificates, readPrivateKey } from './local';
 import { encodePem } from './pem';
@@ -20,7 +21,7 @@ export async function issueLeaf(
   issuer: Issuer,
   request: LeafRequest,
 ): Promise<Certificate[]> {
-  const paths = leafPaths(folder);
+  const paths = leafPaths(folder, request.role);
   await mkdir(folder, { recursive: true, mode: 0o700 });
   if (await exists(paths.key)) {
     throw new VxsealError(
@@ -54,18 +55,15 @@ export async function renewLeaf(
   nowMs: number,
   onlyIfDue: boolean,
 ): Promise<Renewal> {
-  const paths = leafPaths(folder);
+  const role = await roleIn(folder);
+  const paths = leafPaths(folder, role);
   const chain = await readCertificates(paths.chain, 'certificate chain');
   const roots = await readCertificates(paths.roots, 'trusted roots');
   const [leaf] = chain;
   if (leaf === undefined) throw new Error('readCertificates() returned none');
   if (onlyIfDue && nowMs < renewAfterMs(leaf)) return { renewed: false, chain };
-  const old = currentGrant(paths.chain, chain, roots, issuer, nowMs);
   const renewed = await issuer.issue({
-    node: old.node,
-    vteps: old.vteps,
-    prefixes: old.prefixes,
-    vnis: old.vnis ?? [],
+    ...currentGrant(role, paths.chain, chain, roots, issuer, nowMs),
     days,
     publicKey: await matchingKey(paths.key, leaf),
   });
@@ -79,20 +77,27 @@ export async function renewLeaf(
 
 /** What the present certificate grants, also one that has just expired; nothing else may be carried over. */
 function currentGrant(
+  role: Role,
   path: string,
   chain: readonly Certificate[],
   roots: readonly Certificate[],
   issuer: Issuer,
   nowMs: number,
-): VerifiedIdentity {
+): Omit<LeafRequest, 'days'> {
+  const ders = chain.map((certificate) => certificate.der);
+  const anchors = [...roots, ...issuer.roots];
   const lastValidMs = Math.min(nowMs, ...chain.map((certificate) => certificate.notAfterMs - 1));
-  const verified = verifyChain(
-    chain.map((certificate) => certificate.der),
-    [...roots, ...issuer.roots],
-    lastValidMs,
-    issuer.trustDomain,
-  );
-  if (verified.ok) return verified.value;
+  const verified =
+    role === 'node'
+      ? verifyChain(ders, anchors, lastValidMs, issuer.trustDomain)
+      : verifyAuthorChain(ders, anchors, lastValidMs, issuer.trustDomain);
+  if (verified.ok) {
+    const granted = verified.value;
+    const vnis = granted.vnis ?? [];
+    return 'author' in granted
+      ? { role, node: granted.author, vteps: [], prefixes: [], vnis }
+      : { role, node: granted.node, vteps: granted.vteps, prefixes: granted.prefixes, vnis };
+  }
   throw new VxsealError(
     'identity',
     `${path}: ${verified.reason}: ${verified.detail}`,
@@ -111,12 +116,21 @@ async function matchingKey(path: string, leaf: Certificate): Promise<KeyObject> 
   );
 }
 
-export function leafPaths(folder: string): {
-  readonly key: string;
-  readonly chain: string;
-  readonly roots: string;
-} {
-  return { key: join(folder, 'node.key'), chain: join(folder, 'node.crt'), roots: join(folder, 'roots.crt') };
+export function leafPaths(
+  folder: string,
+  role: Role = 'node',
+): { readonly key: string; readonly chain: string; readonly roots: string } {
+  const stem = role === 'node' ? 'node' : 'author';
+  return {
+    key: join(folder, `${stem}.key`),
+    chain: join(folder, `${stem}.crt`),
+    roots: join(folder, 'roots.crt'),
+  };
+}
+
+/** Whose files are in the folder. */
+export async function roleIn(folder: string): Promise<Role> {
+  return (await exists(leafPaths(folder, 'policy').chain)) ? 'policy' : 'node';
 }
 
 async function writeCertificates(path: string, certificates: readonly Certificate[]): Promise<void> {

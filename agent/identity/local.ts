@@ -5,6 +5,7 @@ import { readFile, stat } from 'node:fs/promises';
 import type { UnverifiedAnnouncement, VerifiedRecord } from '../core/announcement';
 import type { Grant } from '../core/grant';
 import type { NodeName, Vni } from '../core/ids';
+import type { PolicyRejectReason, VerifiedPolicy } from '../core/policyrecord';
 import type { Result } from '../core/result';
 import type { RejectReason } from '../core/verify';
 import { VxsealError } from '../errors';
@@ -13,6 +14,7 @@ import type { BusRecord } from '../ports';
 import { type Certificate, parseCertificate } from './certificate';
 import { type ChainReason, type VerifiedIdentity, verifyChain } from './chain';
 import { decodePem } from './pem';
+import { verifyPolicy } from './policyrecord';
 import { signAnnouncement, verifyRecord } from './record';
 import { type Revocations, readRevocations } from './revoked';
 
@@ -45,6 +47,12 @@ export interface LocalIdentity {
   sign(announcement: UnverifiedAnnouncement): Promise<Uint8Array>;
   /** verifyRecord() against our roots and trust domain. */
   verify(record: BusRecord, nowMs: number, hostVni: Vni): Promise<Result<VerifiedRecord, RejectReason>>;
+  /** verifyPolicy() against the same. */
+  verifyPolicy(
+    record: BusRecord,
+    nowMs: number,
+    hostVni: Vni,
+  ): Promise<Result<VerifiedPolicy, PolicyRejectReason>>;
 }
 
 /** Throws VxsealError 'identity' naming the file, the reason and the remedy. */
@@ -102,9 +110,12 @@ function localIdentity(
       ...roots.map((root) => root.fingerprint).sort(),
       ...[...revoked.serials].sort(),
       ...[...revoked.nodes].sort(),
+      ...[...revoked.authors].sort().map((author) => `policy ${author}`),
     ]),
     sign: (announcement) => signAnnouncement(announcement, signer),
     verify: (record, nowMs, hostVni) => verifyRecord(record, { roots, revoked, trustDomain, nowMs, hostVni }),
+    verifyPolicy: (record, nowMs, hostVni) =>
+      verifyPolicy(record, { roots, revoked, trustDomain, nowMs, hostVni }),
   };
 }
 

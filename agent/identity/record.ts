@@ -17,7 +17,7 @@ import { checkClaims, type RejectReason } from '../core/verify';
 import { VxsealError } from '../errors';
 import type { BusRecord } from '../ports';
 import type { Certificate } from './certificate';
-import { MAX_INTERMEDIATES, type VerifiedIdentity, verifyChain } from './chain';
+import { MAX_INTERMEDIATES, verifyChain } from './chain';
 import { NOTHING_REVOKED, type Revocations, revocationOf } from './revoked';
 
 /** `typ` of each kind: a signature for one kind is none for another. */
@@ -51,20 +51,23 @@ export interface VerifyContext {
   readonly hostVni: Vni;
 }
 
+/** @returns a JWS with exactly the header that readEnvelope() takes */
+export async function signJws(
+  payload: Uint8Array,
+  typ: string,
+  { privateKey, chain }: RecordSigner,
+): Promise<Uint8Array> {
+  const x5c = chain.map((der) => Buffer.from(der).toString('base64'));
+  const jws = await new CompactSign(payload).setProtectedHeader({ alg: 'ES256', typ, x5c }).sign(privateKey);
+  return new TextEncoder().encode(jws);
+}
+
 /** @returns the value to publish under keyOfRecord(). Throws VxsealError 'identity' when it is too large. */
 export async function signAnnouncement(
   announcement: UnverifiedAnnouncement,
   signer: RecordSigner,
 ): Promise<Uint8Array> {
-  const header = {
-    alg: 'ES256',
-    typ: RECORD_TYPES[announcement.kind],
-    x5c: signer.chain.map((der) => Buffer.from(der).toString('base64')),
-  };
-  const jws = await new CompactSign(encodePayload(announcement))
-    .setProtectedHeader(header)
-    .sign(signer.privateKey);
-  const value = new TextEncoder().encode(jws);
+  const value = await signJws(encodePayload(announcement), RECORD_TYPES[announcement.kind], signer);
   if (value.length > MAX_RECORD_BYTES) {
     throw new VxsealError(
       'identity',
@@ -84,7 +87,7 @@ export async function verifyRecord(
   if (record.value.length > MAX_RECORD_BYTES) return refuse('oversize', `${record.value.length} bytes`);
   const kinds = KINDS.get(record.topic);
   if (kinds === undefined) return refuse('wrong-topic', 'not a topic of records');
-  const envelope = readEnvelope(record.value, kinds);
+  const envelope = readEnvelope(record.value, RECORD_TYPES, kinds);
   if (!envelope.ok) return envelope;
   const { jws, kind, x5c } = envelope.value;
   const identity = verifyChain(x5c, context.roots, context.nowMs, context.trustDomain);
@@ -115,21 +118,26 @@ export async function verifyRecord(
   } as VerifiedRecord);
 }
 
-interface Envelope {
+export interface Envelope<K extends string> {
   readonly jws: string;
-  readonly kind: RecordKind;
+  readonly kind: K;
   readonly x5c: readonly Uint8Array[];
 }
+type EnvelopeReason = 'malformed' | 'wrong-algorithm' | 'wrong-type' | 'bad-chain';
 
 /** The protected header has exactly `alg`, `typ` and `x5c`: no `jwk`, `jku`, `kid`, `crit` or `b64` to be misled by. */
-function readEnvelope(value: Uint8Array, kinds: readonly RecordKind[]): Result<Envelope, RejectReason> {
+export function readEnvelope<K extends string>(
+  value: Uint8Array,
+  types: Readonly<Record<K, string>>,
+  kinds: readonly K[] = Object.keys(types) as K[],
+): Result<Envelope<K>, EnvelopeReason> {
   const jws = Buffer.from(value).toString('latin1');
   const match = /^([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/.exec(jws);
   if (match === null) return refuse('malformed', 'not a compact JWS');
   const header = parseHeader(match[1] ?? '');
   if (header === undefined) return refuse('malformed', 'JWS header is not an object of alg, typ and x5c');
   if (header.alg !== 'ES256') return refuse('wrong-algorithm', 'JWS algorithm is not ES256');
-  const kind = kinds.find((known) => RECORD_TYPES[known] === header.typ);
+  const kind = kinds.find((known) => types[known] === header.typ);
   if (kind === undefined) return refuse('wrong-type', 'JWS type is not one of this topic');
   const x5c = readX5c(header.x5c);
   if (x5c === undefined) return refuse('bad-chain', 'x5c is not a short list of base64');
@@ -162,7 +170,10 @@ function readX5c(value: unknown): Uint8Array[] | undefined {
 }
 
 /** RFC 7515 §5.2 for what readEnvelope() let through: nothing in the header is left to decide. */
-function openJws(jws: string, { leaf }: VerifiedIdentity): Result<Uint8Array, RejectReason> {
+export function openJws(
+  jws: string,
+  { leaf }: { readonly leaf: Certificate },
+): Result<Uint8Array, 'bad-signature'> {
   const [header = '', payload = '', signature = ''] = jws.split('.');
   const signed = Buffer.from(`${header}.${payload}`, 'latin1');
   // RFC 7518 §3.4: r | s, 32 bytes each. By node:crypto: jose would convert the key twice over for each record.

@@ -1,6 +1,6 @@
 // The list of what is no longer trusted, before its certificate ends by itself: a local file, distributed like the
-// roots, one entry a line: "serial <hex>" (a node's certificate, or a CA's with all below it) or "node <name>".
-// Owns its grammar. Who judges by it is record.ts.
+// roots, one entry a line: "serial <hex>" (a certificate, or a CA's with all below it), "node <name>" or
+// "policy <name>" (a policy author). Owns its grammar. Who judges by it are record.ts and policyrecord.ts.
 import { readFile } from 'node:fs/promises';
 import type { NodeName } from '../core/ids';
 import { parseNodeName } from '../core/names';
@@ -11,9 +11,11 @@ export interface Revocations {
   /** Lower-case hex, without leading zeros. */
   readonly serials: ReadonlySet<string>;
   readonly nodes: ReadonlySet<NodeName>;
+  /** Policy authors. */
+  readonly authors: ReadonlySet<NodeName>;
 }
 
-export const NOTHING_REVOKED: Revocations = { serials: new Set(), nodes: new Set() };
+export const NOTHING_REVOKED: Revocations = { serials: new Set(), nodes: new Set(), authors: new Set() };
 
 /** A file that is missing revokes nothing. Throws VxsealError 'identity': half a list would let somebody in. */
 export async function readRevocations(path: string): Promise<Revocations> {
@@ -36,6 +38,7 @@ export async function readRevocations(path: string): Promise<Revocations> {
 export function parseRevocations(text: string, source: string): Revocations {
   const serials = new Set<string>();
   const nodes = new Set<NodeName>();
+  const authors = new Set<NodeName>();
   for (const [index, line] of text.split('\n').entries()) {
     const words = line.replace(/#.*/, '').trim().split(/\s+/);
     if (words[0] === '') continue;
@@ -44,23 +47,26 @@ export function parseRevocations(text: string, source: string): Revocations {
     const node = parseNodeName(value);
     if (kind === 'serial' && serial !== undefined && more.length === 0) serials.add(serial);
     else if (kind === 'node' && node.ok && more.length === 0) nodes.add(node.value);
+    else if (kind === 'policy' && node.ok && more.length === 0) authors.add(node.value);
     else
       throw new VxsealError(
         'identity',
         `${source}:${index + 1}: not a revocation`,
-        'write "serial 1a2b…" (as vxseal ca show prints it) or "node NAME", one a line',
+        'write "serial 1a2b…" (as vxseal ca show prints it) or "node NAME" or "policy NAME", one a line',
       );
   }
-  return { serials, nodes };
+  return { serials, nodes, authors };
 }
 
-/** One sentence, or undefined for what is not revoked. @param serials of the whole path, the node's first */
+/** One sentence, or undefined for what is not revoked. @param path serials of the whole path, the leaf's first */
 export function revocationOf(
-  { serials, nodes }: Revocations,
-  node: NodeName,
+  { serials, nodes, authors }: Revocations,
+  name: NodeName,
   path: readonly string[],
+  role: 'node' | 'policy' = 'node',
 ): string | undefined {
-  if (nodes.has(node)) return 'the node is revoked';
+  if (role === 'node' && nodes.has(name)) return 'the node is revoked';
+  if (role === 'policy' && authors.has(name)) return 'the author is revoked';
   const index = path.findIndex((serial) => serials.has(serial.replace(/^0+/, '')));
   if (index < 0) return undefined;
   return index === 0
