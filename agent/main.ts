@@ -14,9 +14,11 @@ import { reasonOf } from './control/problems';
 import { ControlRoom } from './control/room';
 import type { AgentView } from './control/status';
 import { NODES_TOPIC, PODS_TOPIC } from './core/announcement';
+import { POLICIES_TOPIC } from './core/policyrecord';
 import { VxsealError } from './errors';
 import { Metrics } from './http/metrics';
 import { listenTcp, listenUnix, parseListen } from './http/server';
+import { readKeptPolicy } from './identity/policyrecord';
 import { readPreSharedKey } from './identity/psk';
 import { RenewableIdentity } from './identity/renewal';
 import { installedVersion } from './installation';
@@ -28,12 +30,12 @@ import { createTuner } from './kernel/tuning';
 import type { Clock, Log, TopologyBus } from './ports';
 import { Announcer } from './sources/announce';
 import { PodAnnouncer } from './sources/announcepods';
+import { makeBus } from './sources/bus';
 import { CniSource } from './sources/cni';
 import { ConflistKeeper } from './sources/conflist';
-import { DirectoryBus } from './sources/directory';
 import { GenerationFile } from './sources/generation';
-import { KafkaBus } from './sources/kafka';
 import { PolicyFolder } from './sources/policyfolder';
+import { PolicyStore } from './sources/policystore';
 import { RememberingBus } from './sources/remembering';
 import { claimNames, nodeNames, SeenStore } from './sources/seen';
 import { TopologyCache } from './sources/topology-cache';
@@ -114,6 +116,11 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
     rememberPods: (highest) => seenPods.remember(highest),
     highestOfPods: seenPods.highest,
     cni: (pods) => new CniSource(pods, { log, clock, measures: metrics }),
+    policyRecords: {
+      verify: (record, nowMs) => identity.current().verifyPolicy(record, nowMs, config.overlay.vni),
+      read: readKeptPolicy,
+      store: new PolicyStore(join(config.stateDir, 'policies')),
+    },
     policies:
       config.policies.path === '' ? undefined : new PolicyFolder(config.policies.path, config.overlay.vni),
     identity: () => identity.current(),
@@ -206,18 +213,14 @@ function makePodAnnouncer(
   });
 }
 
-function makeBus({ bus, kafka }: Config, clock: Clock, log: Log): TopologyBus {
-  const topics = [NODES_TOPIC, PODS_TOPIC];
-  return bus.type === 'kafka'
-    ? new KafkaBus({ settings: kafka, topics, clock, log })
-    : new DirectoryBus({ path: bus.path, topics, clock, log });
-}
+const topologyBus = ({ bus, kafka }: Config, clock: Clock, log: Log): TopologyBus =>
+  makeBus({ bus, kafka, topics: [NODES_TOPIC, PODS_TOPIC, POLICIES_TOPIC], clock, log });
 
 /** The bus, and on disk what was last verified from it. */
 function rememberingBus(config: Config, clock: Clock, log: Log, identity: RenewableIdentity): RememberingBus {
   const path = join(config.stateDir, 'topology');
   return new RememberingBus({
-    bus: makeBus(config, clock, log),
+    bus: topologyBus(config, clock, log),
     cache: new TopologyCache({ path, topics: [NODES_TOPIC, PODS_TOPIC], clock, log }),
     clock,
     verify: (record, nowMs) => identity.current().verify(record, nowMs, config.overlay.vni),
@@ -316,7 +319,7 @@ async function withdraw(config: Config, log: Log): Promise<void> {
   try {
     const clock = new SystemClock();
     const identity = await RenewableIdentity.open(config.identity, config.nodeName, clock);
-    const bus = makeBus(config, clock, log);
+    const bus = topologyBus(config, clock, log);
     const bootId = randomBytes(16).toString('hex');
     await makeAnnouncer(config, {
       bus,

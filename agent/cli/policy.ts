@@ -1,4 +1,5 @@
-// `vxseal policy explain | show`: which rule decides, from the manifests alone, and what the agent's policies refused.
+// `vxseal policy`: which rule decides, from the manifests alone, and what the agent's policies refused. Signing is
+// policysign.ts'.
 import type { Command } from 'commander';
 import { readKey } from '../config/load';
 import type { PolicyStatus } from '../control/status';
@@ -9,12 +10,17 @@ import { action, type Cli } from './command';
 import { writeJson } from './io';
 import { clientOf, configSources, jsonAsked, textOption, withJson, withSocket } from './options';
 import { describeWays, explainWay, waysBetween } from './policyways';
+import { registerApply, registerWithdraw } from './policysign';
 import { cell, left, right, table } from './table';
 
 export function registerPolicy(program: Command, cli: Cli): void {
-  const policy = program.command('policy').description('NetworkPolicy: which rule decides, what was refused');
+  const policy = program
+    .command('policy')
+    .description('NetworkPolicy: which rule decides, what was refused, signing');
   registerExplain(policy, cli);
   registerShow(policy, cli);
+  registerApply(policy, cli);
+  registerWithdraw(policy, cli);
 }
 
 function registerExplain(policy: Command, cli: Cli): void {
@@ -73,6 +79,18 @@ function registerShow(policy: Command, cli: Cli): void {
       io.out(
         `${answer.policies.length} policies in force (generation ${answer.generation}): ${answer.policies.join(', ')}`,
       );
+    if (answer.sources.length > 0) {
+      const said = answer.sources.map(({ policy: name, vni, source }) => [
+        cell(name),
+        cell(vni === 0 ? 'any' : String(vni)),
+        cell(source),
+      ]);
+      io.out(
+        table([left('POLICY'), left('VNI'), left('SOURCE')], said, io.colour, Number.POSITIVE_INFINITY).join(
+          '\n',
+        ),
+      );
+    }
     if (answer.drops.length === 0) return 0;
     const rows = answer.drops.map((drop) => [
       cell(drop.pod),

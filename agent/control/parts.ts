@@ -23,6 +23,7 @@ import type {
 import type { Checkpoint } from './checkpoint';
 import type { EpochFile } from './epochs';
 import type { ProbeSettings } from './liveness';
+import type { PolicyRecordParts } from './policyrecords';
 import type { ReconcilerSettings } from './reconciler';
 import type { RecordParts } from './records';
 
@@ -86,8 +87,10 @@ export interface RoomParts {
   readonly cni: (pods: PodGate) => CniAnswerer;
   /** As it is now: certificates are renewed while the agent runs. */
   readonly identity: () => OwnIdentity;
-  /** Undefined: no policies. */
+  /** A folder of manifests. Undefined: none. */
   readonly policies?: PolicySource | undefined;
+  /** For policy from the bus. */
+  readonly policyRecords: PolicyRecordParts;
   /** Of the cluster, if it has one. */
   readonly psk: PreSharedKey | undefined;
   readonly checkpoint: Checkpoint;

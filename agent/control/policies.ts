@@ -1,5 +1,5 @@
-// Keeps the data plane's policies those of the source: at every pass, before pods are hooked, so that no pod is ever
-// reachable under fewer rules than it has. Attributes refused packets to the policies that isolate a pod.
+// Keeps the data plane's policies those of the folder and of the bus together: at every pass, before pods are hooked, so
+// that no pod is ever reachable under fewer rules than it has. Attributes refused packets to the policies that isolate a pod.
 import { isDeepStrictEqual } from 'node:util';
 import type { IpAddress } from '../core/ids';
 import {
@@ -8,6 +8,7 @@ import {
   type PolicyPod,
   type PolicyReading,
   type PolicySource,
+  type PolicyWorld,
   policyName,
 } from '../core/policy';
 import {
@@ -31,8 +32,10 @@ export interface PolicyKeeperParts {
   readonly netlink: Pick<Netlink, 'addresses'>;
   readonly datapath: Pick<Datapath, 'policies'>;
   readonly problems: Problems;
-  /** Undefined: none are configured. */
+  /** A folder of manifests; undefined: none is configured. */
   readonly source: PolicySource | undefined;
+  /** What signed records say. */
+  readonly signed: () => PolicyWorld;
   readonly hostVni: PolicyInput['hostVni'];
   /** Pods of other nodes by their nodes' records; another version when they are others. */
   readonly remote: () => { readonly version: number; readonly pods: readonly PolicyPod[] };
@@ -41,7 +44,7 @@ export interface PolicyKeeperParts {
 export class PolicyKeeper {
   private reading: PolicyReading | undefined;
   private installed = '';
-  private inForce: readonly string[] = [];
+  private inForce: readonly NetworkPolicy[] = [];
   private readonly rulesets = new Map<number, readonly RulesetEntry[]>();
   private tables: PolicyTables | undefined;
   private generation = 0;
@@ -50,15 +53,20 @@ export class PolicyKeeper {
 
   /** Never rejects: failures are told as problems, and the rules before stand. */
   async pass(pods: readonly AttachedPod[]): Promise<void> {
-    const { source, problems, datapath, netlink } = this.parts;
+    const { source, signed, problems, datapath, netlink } = this.parts;
     try {
-      if (source === undefined) {
+      if (source !== undefined) await this.read(source);
+      // A folder that could not be read yet: what a former process installed stands, or less would hold than before.
+      if (source !== undefined && this.reading === undefined) return;
+      const world = joined(this.reading, signed());
+      if (source === undefined && world.policies.length === 0) {
         datapath.policies.clear();
-        return;
+        this.inForce = [];
+        this.tables = undefined;
+      } else {
+        const addresses = (await netlink.addresses()).map(({ address }) => address);
+        this.install(world, pods, addresses);
       }
-      await this.read(source);
-      const addresses = (await netlink.addresses()).map(({ address }) => address);
-      if (this.reading !== undefined) this.install(this.reading, pods, addresses);
       problems.clear(INSTALL);
     } catch (error) {
       problems.report(
@@ -69,15 +77,20 @@ export class PolicyKeeper {
     }
   }
 
-  /** What the manifests say of a pod of this node. */
+  /** What the manifests say of a pod of this node, those of the folder and the signed ones. */
   describe(pod: AttachedPod): Pick<PolicyPod, 'labels' | 'ports'> {
-    return localPod(pod, this.reading?.pods ?? []);
+    return localPod(pod, joined(this.reading, this.parts.signed()).pods);
   }
 
   status(): PolicyStatus {
     return {
-      generation: this.parts.source === undefined ? 0 : this.parts.datapath.policies.generation(),
-      policies: this.inForce,
+      generation: this.parts.datapath.policies.generation(),
+      policies: this.inForce.map(policyName),
+      sources: this.inForce.map((policy) => ({
+        policy: policyName(policy),
+        vni: policy.vni ?? 0,
+        source: policy.origin ?? 'policies.path',
+      })),
       drops: this.drops(),
     };
   }
@@ -108,11 +121,7 @@ export class PolicyKeeper {
       );
   }
 
-  private install(
-    reading: PolicyReading,
-    pods: readonly AttachedPod[],
-    addresses: readonly IpAddress[],
-  ): void {
+  private install(reading: PolicyWorld, pods: readonly AttachedPod[], addresses: readonly IpAddress[]): void {
     const local = pods.map((pod) => localPod(pod, reading.pods));
     const remote = this.parts.remote();
     const own = new Set(local.map(nameOf));
@@ -140,7 +149,7 @@ export class PolicyKeeper {
     this.installed = digest;
     this.tables = tables;
     this.generation = generation;
-    this.inForce = input.policies.map(policyName);
+    this.inForce = input.policies;
     this.rulesets.set(generation, tables.rulesets);
     for (const old of [...this.rulesets.keys()].slice(0, -REMEMBERED)) this.rulesets.delete(old);
   }
@@ -177,6 +186,17 @@ function localPod({ pod, entry }: AttachedPod, known: readonly PolicyPod[]): Loc
     ports: manifest?.ports ?? [],
     addresses: entry.addresses,
     ifindex: entry.ifindex,
+  };
+}
+
+/** Policies add up. What is said of a namespace or pod twice holds as the folder says it: it is this node's own. */
+function joined(folder: PolicyWorld | undefined, signed: PolicyWorld): PolicyWorld {
+  if (folder === undefined) return signed;
+  const own = new Set(folder.pods.map(nameOf));
+  return {
+    policies: [...folder.policies, ...signed.policies],
+    namespaces: [...folder.namespaces, ...signed.namespaces],
+    pods: [...folder.pods, ...signed.pods.filter((pod) => !own.has(nameOf(pod)))],
   };
 }
 

@@ -25,7 +25,7 @@ import {
 } from '../core/roster';
 import type { BusRecord, BusStatus, Clock, Log } from '../ports';
 import { type Problems, reasonOf } from './problems';
-import { Refusals } from './refusals';
+import { type RecordCounts, Refusals } from './refusals';
 
 /** Records verified at once; the rest waits, so that a flood does not hold the event loop. */
 const BATCH = 64;
@@ -139,10 +139,7 @@ export class RecordIntake {
     };
   }
 
-  counts(): {
-    readonly accepted: number;
-    readonly refused: { readonly reason: string; readonly count: number }[];
-  } {
+  counts(): RecordCounts {
     const refused = [...this.refusals].map(([reason, count]) => ({ reason, count }));
     return { accepted: this.acceptedCount, refused: refused.sort((a, b) => b.count - a.count) };
   }

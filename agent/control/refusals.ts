@@ -1,19 +1,19 @@
 // Records on the bus that were refused and stand there still, as problems with remedies. Only the newest few: whoever
 // writes onto the bus must not be able to fill the status.
+import type { PolicyRejectReason } from '../core/policyrecord';
 import type { RejectReason } from '../core/verify';
 import type { BusRecord } from '../ports';
 import type { Problems } from './problems';
 
 const MAX_KEPT = 16;
 const MAX_NAME = 80;
-const KIND = 'record of ';
 
 const clocks = 'compare the clocks of both nodes: systemctl enable --now systemd-timesyncd (or chrony)';
 const writer = 'see who may write to the bus; the true owner publishes again by itself';
 const updates = 'bring both agents to versions that know each other';
 
 /** What to do about each reason; undefined: nothing, it is no fault. */
-const REMEDIES: Readonly<Record<RejectReason, string | undefined>> = {
+const REMEDIES: Readonly<Record<RejectReason | PolicyRejectReason, string | undefined>> = {
   tombstone: undefined,
   oversize: writer,
   'wrong-topic': writer,
@@ -33,8 +33,28 @@ const REMEDIES: Readonly<Record<RejectReason, string | undefined>> = {
   'bad-lease': clocks,
   'bad-generation': clocks,
   'no-key': writer,
+  'not-an-author':
+    'sign it with the certificate of a policy author: vxseal ca issue --policy-author; a node that signs policy may be compromised',
+  'author-mismatch': writer,
+  'too-many': 'withdraw documents that are not needed: vxseal policy withdraw',
   'unknown-suite': 'give both nodes the same keys.pskFile, or none',
 };
+
+export interface RecordCounts {
+  readonly accepted: number;
+  readonly refused: readonly { readonly reason: string; readonly count: number }[];
+}
+
+/** Most refused first. */
+export function addCounts(...all: readonly RecordCounts[]): RecordCounts {
+  const refused = new Map<string, number>();
+  for (const { reason, count } of all.flatMap((each) => each.refused))
+    refused.set(reason, (refused.get(reason) ?? 0) + count);
+  return {
+    accepted: all.reduce((sum, { accepted }) => sum + accepted, 0),
+    refused: [...refused].map(([reason, count]) => ({ reason, count })).sort((a, b) => b.count - a.count),
+  };
+}
 
 interface Refusal {
   readonly key: string;
@@ -45,6 +65,9 @@ interface Refusal {
 export class Refusals {
   /** By topic and key. */
   private readonly standing = new Map<string, Refusal>();
+
+  /** @param kind of the problems: "record of node7" */
+  constructor(private readonly kind = 'record of ') {}
 
   refused({ topic, key }: BusRecord, reason: string, detail: string): void {
     const place = `${topic}\n${key}`;
@@ -61,12 +84,13 @@ export class Refusals {
   }
 
   tell(problems: Problems): void {
+    const { kind } = this;
     for (const { key, reason, detail } of this.standing.values())
-      problems.report(`${KIND}${key}`, `refused: ${reason}: ${detail}`, remedyFor(reason) ?? '');
-    problems.clearOthers(KIND, new Set([...this.standing.values()].map(({ key }) => `${KIND}${key}`)));
+      problems.report(`${kind}${key}`, `refused: ${reason}: ${detail}`, remedyFor(reason) ?? '');
+    problems.clearOthers(kind, new Set([...this.standing.values()].map(({ key }) => `${kind}${key}`)));
   }
 }
 
 function remedyFor(reason: string): string | undefined {
-  return Object.hasOwn(REMEDIES, reason) ? REMEDIES[reason as RejectReason] : writer;
+  return Object.hasOwn(REMEDIES, reason) ? REMEDIES[reason as keyof typeof REMEDIES] : writer;
 }

@@ -7,6 +7,7 @@ import type { VxsealError } from '../errors';
 import type { CniAnswer, CniAnswerer } from '../ports';
 import { Epochs } from './epochs';
 import { Flows } from './flows';
+import { Intakes } from './intakes';
 import { Prober } from './liveness';
 import { Loop } from './loop';
 import { timedPass } from './pace';
@@ -16,6 +17,7 @@ import { PeerStates } from './peerstates';
 import { PodRecords } from './podrecords';
 import { PodStore } from './pods';
 import { PolicyKeeper } from './policies';
+import { PolicyIntake } from './policyrecords';
 import { Problems } from './problems';
 import { Publication } from './publication';
 import { judgeReadiness } from './readiness';
@@ -51,7 +53,7 @@ import { Warnings } from './warnings';
 export class ControlRoom implements AgentView {
   private readonly problems: Problems;
   private readonly epochs: Epochs;
-  private readonly intake: RecordIntake;
+  private readonly intakes: Intakes;
   private readonly pods: PodStore;
   private readonly podRecords: PodRecords;
   private readonly cni: CniAnswerer;
@@ -83,7 +85,7 @@ export class ControlRoom implements AgentView {
       busStatus: () => parts.bus.status(),
     });
     this.epochs = new Epochs(parts.epochFile, clock, parts.randomSecret);
-    this.intake = this.makeIntake();
+    this.intakes = this.makeIntakes();
     this.pods = this.makePods();
     this.cni = parts.cni(this.pods);
     this.reconciler = new Reconciler(settings, {
@@ -95,13 +97,13 @@ export class ControlRoom implements AgentView {
       problems: this.problems,
       psk: parts.psk,
       grantedVteps: () => parts.identity().grant.vteps,
-      roster: this.intake,
+      roster: this.intakes.nodes,
       pods: this.pods,
       remotePods: (nodes) => this.podRecords.look(nodes),
     });
     this.podRecords = new PodRecords({
       node: settings.node,
-      intake: this.intake,
+      intake: this.intakes.nodes,
       announcer: parts.podAnnouncer,
       problems: this.problems,
       describe: (pod) => this.policyKeeper.describe(pod),
@@ -132,6 +134,7 @@ export class ControlRoom implements AgentView {
       datapath,
       problems: this.problems,
       source: parts.policies,
+      signed: () => this.intakes.policies.world(),
       hostVni: settings.overlay.hostVni,
       remote: () => this.podRecords.forPolicies(),
     });
@@ -152,13 +155,14 @@ export class ControlRoom implements AgentView {
   async start(): Promise<void> {
     await this.epochs.begin();
     await this.pods.reload();
+    await this.intakes.policies.load();
     // Hooks, adopted keys and pods stand before the first record is read: a bus that is slow or gone delays nothing.
     await this.loop.run();
     this.prober.start();
-    this.parts.bus.onStatus(() => this.intake.noteStatus());
+    this.parts.bus.onStatus(() => this.intakes.nodes.noteStatus());
     await this.parts.bus.start((record) => {
       this.parts.watchOwn(record);
-      this.intake.receive(record);
+      this.intakes.receive(record);
     });
     this.loop.kick();
   }
@@ -179,11 +183,11 @@ export class ControlRoom implements AgentView {
     await this.policyKeeper.pass(this.pods.list());
     await timedPass(this.parts, this.reconciler);
     const picture = this.reconciler.picture();
-    this.intake.tellRefusals(this.problems);
+    this.intakes.tell(this.problems);
     this.warn();
     if (picture !== undefined) {
       this.watchPeers(picture);
-      const mayPublish = this.intake.inSync();
+      const mayPublish = this.intakes.inSync();
       const before = this.epochs.announced()?.number;
       if (await this.publication.after(picture, mayPublish)) this.loop.kick();
       // Behind the first record of ours: a pod counts with its node. Not waited for: a bus that is slow holds up nothing.
@@ -222,9 +226,9 @@ export class ControlRoom implements AgentView {
 
   private warn(): void {
     this.warnings.note({
-      busInSync: this.intake.inSync(),
-      distrust: this.intake.distrustOf(this.settings.node),
-      duplicateIdentity: this.intake.own(this.claims())?.duplicateIdentity === true,
+      busInSync: this.intakes.inSync(),
+      distrust: this.intakes.nodes.distrustOf(this.settings.node),
+      duplicateIdentity: this.intakes.nodes.own(this.claims())?.duplicateIdentity === true,
     });
   }
 
@@ -236,7 +240,7 @@ export class ControlRoom implements AgentView {
     return {
       node: this.nodeStatus(picture),
       readiness: this.readiness(),
-      bus: busView(this.settings.busType, this.parts.bus, this.intake, this.parts.clock.nowMs()),
+      bus: busView(this.settings.busType, this.parts.bus, this.intakes, this.parts.clock.nowMs()),
       peers: picture === undefined ? [] : peerViews(picture, this.view),
       pods: this.pods.list().map((pod) => podView(picture, pod, this.problems)),
       sas: saViews(picture, this.view),
@@ -265,7 +269,7 @@ export class ControlRoom implements AgentView {
       problem: (object) => this.problems.get(object),
       certificateNotAfterMs: this.parts.identity().notAfterMs,
       nowMs: this.parts.clock.nowMs(),
-      busInSync: this.intake.inSync(),
+      busInSync: this.intakes.inSync(),
       busError: this.parts.bus.status().error,
       deviceName: this.settings.overlay.device,
       deviceUp: vxlan?.up === true && vxlan.external,
@@ -301,7 +305,7 @@ export class ControlRoom implements AgentView {
   changed({ own, trust }: { readonly own: boolean; readonly trust: boolean }): void {
     this.parts.log.info({ own, trust }, 'identity renewed');
     if (own) this.publication.renewKeys();
-    if (trust) this.intake.judgeAnew();
+    if (trust) this.intakes.judgeAnew();
     this.loop.kick();
   }
 
@@ -359,21 +363,13 @@ export class ControlRoom implements AgentView {
     return peerName(this.reconciler.picture(), peer) || `peer ${peer}`;
   }
 
-  private makeIntake(): RecordIntake {
+  private makeIntakes(): Intakes {
     const { clock, log, bus, verify, remember, highest, rememberPods, highestOfPods } = this.parts;
-    return new RecordIntake(
-      {
-        clock,
-        log,
-        verify,
-        remember,
-        rememberPods,
-        busStatus: () => bus.status(),
-        graceMs: this.settings.leaseMs,
-        changed: () => this.loop.kick(),
-      },
-      highest,
-      highestOfPods,
+    const common = { clock, log, busStatus: () => bus.status(), changed: () => this.loop.kick() };
+    const graceMs = this.settings.leaseMs;
+    return new Intakes(
+      new RecordIntake({ ...common, verify, remember, rememberPods, graceMs }, highest, highestOfPods),
+      new PolicyIntake({ ...common, ...this.parts.policyRecords, problems: this.problems }),
     );
   }
 

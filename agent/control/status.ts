@@ -267,11 +267,21 @@ export interface PolicyDropStatus extends Traffic {
   readonly policies: readonly string[];
 }
 
+export interface PolicySourceStatus {
+  readonly policy: string;
+  /** Of the pods that it may select; 0: any. */
+  readonly vni: number;
+  /** "policies.path", or "bus, signed by …". */
+  readonly source: string;
+}
+
 export interface PolicyStatus {
   /** Of the tables in force; 0: none. */
   readonly generation: number;
   /** "namespace/name". */
   readonly policies: readonly string[];
+  /** The same, with what they are for and who says so. */
+  readonly sources: readonly PolicySourceStatus[];
   readonly drops: readonly PolicyDropStatus[];
 }
 

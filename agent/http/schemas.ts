@@ -158,6 +158,7 @@ export const sas = record({ sas: list(sa) });
 export const policies = record({
   generation: whole,
   policies: texts,
+  sources: list(record({ policy: text, vni: whole, source: text })),
   drops: list(record({ pod: text, direction: text, policies: texts, packets: whole, bytes: whole })),
 });
 export const drops = record({ drops: list(drop), recentDrops: list(flow) });

@@ -56,6 +56,17 @@ const EXCEPTIONS: Readonly<Record<string, Rule>> = {
   'cli/ca.ts': { imports: [...(RULES.cli?.imports ?? []), 'identity/commands.ts'] },
   // The runtime's configuration is changed by the command itself, without an agent.
   'cli/policy.ts': { imports: [...(RULES.cli?.imports ?? []), 'sources/policyfolder.ts'] },
+  // Policy is signed by the command itself, by whoever holds an author's certificate.
+  'cli/policysign.ts': {
+    imports: [
+      ...(RULES.cli?.imports ?? []),
+      'clock.ts',
+      'identity/author.ts',
+      'sources/bus.ts',
+      'sources/manifests.ts',
+      'sources/policypublisher.ts',
+    ],
+  },
   'cli/cni.ts': { imports: [...(RULES.cli?.imports ?? []), 'sources/conflist.ts'] },
   // Composition root of the command line.
   'cli/vxseal.ts': { imports: [...(RULES.cli?.imports ?? []), 'main.ts', 'kernel', 'identity'] },

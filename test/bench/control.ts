@@ -24,6 +24,7 @@ import { CniSource } from '../../agent/sources/cni';
 import { FakeBus, MemoryTopics } from '../fakes/bus';
 import { MemoryCheckpoint, MemoryEpochFile } from '../fakes/checkpoint';
 import { QuietLog } from '../fakes/log';
+import { MemoryPolicyStore, plainPolicyRecords } from '../fakes/policies';
 import { inNetns, ipBatch, run, tryRun } from '../lab/command';
 import { packageRoot, TRUST_DOMAIN } from '../lab/layout';
 
@@ -223,6 +224,7 @@ async function measure(nodes: number, dir: string): Promise<void> {
       psk: undefined,
       watchOwn: () => {},
       verify: (record, nowMs) => identity.verify(record, nowMs, VNI),
+      policyRecords: plainPolicyRecords(new MemoryPolicyStore()),
       remember: async () => {},
       highest: new Map(),
       rememberPods: async () => {},

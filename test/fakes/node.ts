@@ -21,6 +21,7 @@ import type { FakePins } from './datapath';
 import type { FakeFabric } from './fabric';
 import { QuietLog } from './log';
 import { addPod, FakeNetnsOpener, FakeNetwork } from './netlink';
+import { MemoryPolicyStore, plainPolicyRecords } from './policies';
 
 export const HOST_VNI = 42 as Vni;
 export const LEASE_MS = 300_000;
@@ -107,8 +108,9 @@ export class FakeNode {
   readonly checkpoint = new MemoryCheckpoint();
   /** Counts from the next renew() on. */
   psk: PreSharedKey | undefined;
-  /** Nodes whose records this one refuses. */
+  /** Nodes, and authors of policy, whose records this one refuses. */
   readonly revoked = new Set<string>();
+  readonly policyStore = new MemoryPolicyStore();
   private readonly epochFile = new MemoryEpochFile();
   private highest: ReadonlyMap<NodeName, RecordOrder> = new Map();
   private highestOfPods: ReadonlyMap<ClaimName, RecordOrder> = new Map();
@@ -220,6 +222,7 @@ export class FakeNode {
         podAnnouncer,
         watchOwn: (record) => podAnnouncer.observe(record),
         verify: (record) => believe(record, this.revoked),
+        policyRecords: plainPolicyRecords(this.policyStore, this.revoked),
         remember: async (highest) => {
           this.highest = highest;
         },

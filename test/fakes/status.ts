@@ -171,7 +171,7 @@ export class FakeAgent implements AgentView {
   }
 
   policies(): PolicyStatus {
-    return { generation: 0, policies: [], drops: [] };
+    return { generation: 0, policies: [], sources: [], drops: [] };
   }
 
   status(): Status {

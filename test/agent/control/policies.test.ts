@@ -52,6 +52,7 @@ const keeper = (with_ = true): PolicyKeeper =>
     problems,
     source: with_ ? { read: () => read() } : undefined,
     hostVni: VNI,
+    signed: () => ({ policies: [], namespaces: [], pods: [] }),
     remote: () => ({ version: 0, pods: [] }),
   });
 
