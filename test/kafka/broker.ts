@@ -9,6 +9,7 @@ import { type Admin, Kafka, type KafkaConfig, logLevel, Partitioners, type Produ
 import { SystemClock } from '../../agent/clock';
 import type { Config } from '../../agent/config';
 import { NODES_TOPIC, PODS_TOPIC } from '../../agent/core/announcement';
+import { POLICIES_TOPIC } from '../../agent/core/policyrecord';
 import { KafkaBus } from '../../agent/sources/kafka';
 import { QuietLog } from '../fakes/log';
 import { packageRoot } from '../lab/layout';
@@ -82,7 +83,7 @@ export class Broker {
   bus(topicPrefix: string, changes: Partial<Config['kafka']> = {}, log = new QuietLog()): KafkaBus {
     return new KafkaBus({
       settings: this.settings(topicPrefix, changes),
-      topics: [NODES_TOPIC, PODS_TOPIC],
+      topics: [NODES_TOPIC, PODS_TOPIC, POLICIES_TOPIC],
       clock: new SystemClock(),
       log,
       refreshMs: 200,

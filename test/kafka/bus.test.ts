@@ -1,5 +1,6 @@
 // The conformance suite of the topology bus, on a real Kafka.
-import { type BusWorld, busSuite, NODES, PODS } from '../agent/sources/bus-suite';
+import { type BusWorld, busSuite, TOPICS } from '../agent/sources/bus-suite';
+import { policySuite } from '../agent/sources/policy-suite';
 import { Broker } from './broker';
 
 const broker = new Broker();
@@ -10,7 +11,7 @@ async function makeWorld(partitions: number): Promise<BusWorld> {
   const prefix = broker.nextPrefix();
   const stranger = broker.stranger();
   const createTopics = async (count: number): Promise<void> => {
-    for (const topic of [NODES, PODS]) await stranger.createTopic(`${prefix}${topic}`, count);
+    for (const topic of TOPICS) await stranger.createTopic(`${prefix}${topic}`, count);
   };
   if (partitions > 0) await createTopics(partitions);
   let away = false;
@@ -37,3 +38,4 @@ async function makeWorld(partitions: number): Promise<BusWorld> {
 
 busSuite('Kafka, topics made by the agent', () => makeWorld(0));
 busSuite('Kafka, topics of five partitions', () => makeWorld(5));
+policySuite('Kafka', () => makeWorld(1));

@@ -51,6 +51,19 @@ export function issueNode(lab: LabLayout, node: NodeLayout): void {
   ca('issue', '--dir', lab.caDir, '--node', node.name, ...grant, '--out', node.identityDir);
 }
 
+/** Who may sign policy of the lab's VNIs. @returns the folder of key and certificate */
+export function issueAuthor(lab: LabLayout, name: string): string {
+  const dir = join(lab.dir, `author-${name}`);
+  ca('issue', '--dir', lab.caDir, '--policy-author', name, '--out', dir);
+  return dir;
+}
+
+/** `vxseal policy apply | withdraw` on the bus of the lab, with that node's configuration. */
+export function signPolicy(node: NodeLayout, authorDir: string, args: readonly string[]): string {
+  const common = ['--identity', authorDir, '--config', node.configFile];
+  return run(inNetns(node.netns, [process.execPath, cli(), 'policy', ...args, ...common]));
+}
+
 /** Another CA of the same trust domain, for a roll-over. @returns its folder */
 export function nextCa(lab: LabLayout): string {
   const dir = `${lab.caDir}-next`;

@@ -45,6 +45,7 @@ export class Received {
 
 export const NODES = 'vxseal.nodes.v1';
 export const PODS = 'vxseal.pods.v1';
+export const TOPICS = [NODES, PODS, 'vxseal.policies.v1'];
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
 
 export function busSuite(name: string, makeWorld: () => Promise<BusWorld>): void {

@@ -8,9 +8,8 @@ import { DirectoryBus } from '../../../agent/sources/directory';
 import { decodeFileName, encodeFileName } from '../../../agent/sources/filename';
 import { ManualClock } from '../../fakes/clock';
 import { QuietLog } from '../../fakes/log';
-import { type BusWorld, busSuite, NODES, PODS, Received } from './bus-suite';
-
-const TOPICS = [NODES, PODS];
+import { type BusWorld, busSuite, NODES, Received, TOPICS } from './bus-suite';
+import { policySuite } from './policy-suite';
 
 async function makeWorld(): Promise<BusWorld & { readonly path: string }> {
   const base = await mkdtemp(join(tmpdir(), 'vxseal-bus-'));
@@ -32,6 +31,7 @@ async function makeWorld(): Promise<BusWorld & { readonly path: string }> {
 }
 
 busSuite('directory', makeWorld);
+policySuite('directory', makeWorld);
 
 describe('directory bus', () => {
   let world: Awaited<ReturnType<typeof makeWorld>>;
@@ -145,8 +145,7 @@ describe('directory bus', () => {
     await world.vanish();
     await lookUntil(clock, () => !bus.status().connected);
     expect(received.state(NODES)).toEqual({ node1: 'one' });
-    await mkdir(join(world.path, PODS), { recursive: true });
-    await mkdir(join(world.path, NODES));
+    for (const topic of TOPICS) await mkdir(join(world.path, topic), { recursive: true });
     // The folder is there and empty now: that is a hint to every record.
     await lookUntil(clock, () => bus.status().connected && received.state(NODES).node1 === null);
     await put('node2', 'two');
