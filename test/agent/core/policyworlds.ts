@@ -122,7 +122,11 @@ export function randomPolicy(random: Random, name: string): NetworkPolicy {
 export function randomWorld(random: Random, mostPolicies = 4): PolicyWorld {
   const count = 1 + Math.floor(random() * mostPolicies);
   return {
-    policies: Array.from({ length: count }, (_, i) => randomPolicy(random, `p${i}`)),
+    policies: Array.from({ length: count }, (_, i) => ({
+      ...randomPolicy(random, `p${i}`),
+      // Of another VNI it selects nothing here.
+      ...(random() < 0.3 && { vni: pick(random, [HOST_VNI, HOST_VNI, HOST_VNI, (HOST_VNI + 1) as Vni]) }),
+    })),
     namespaces: upstreamNamespaces(),
     pods: upstreamPods(),
   };

@@ -7,6 +7,7 @@ import { registerCa } from '../../../agent/cli/ca';
 import type { Io } from '../../../agent/cli/io';
 import { NODES_TOPIC } from '../../../agent/core/announcement';
 import type { NodeName, Vni } from '../../../agent/core/ids';
+import { loadAuthor } from '../../../agent/identity/author';
 import { DAY_MS } from '../../../agent/identity/ca';
 import { type CaArguments, runCa } from '../../../agent/identity/commands';
 import { type IdentityFiles, loadIdentity, readCertificates } from '../../../agent/identity/local';
@@ -107,6 +108,51 @@ describe('VNIs', () => {
   test.each(['0', '16777216', '-1', '1.5', 'x'])('%s is none', async (vni) => {
     await init();
     await expect(issue({ vnis: [vni] })).rejects.toThrow('is not a VNI');
+  });
+});
+
+describe('policy authors', () => {
+  const issueAuthor = (changes: object = {}) =>
+    issue({ node: undefined, policyAuthor: 'ops', vteps: [], prefixes: [], out: at('ops'), ...changes });
+
+  test('what is issued loads as an author, is no node, and is renewed as what it is', async () => {
+    await init();
+    await issueAuthor({ vnis: ['7'] });
+    const author = await loadAuthor(at('ops'), NOW_MS);
+    expect(author.grant).toMatchObject({ author: 'ops', trustDomain: 'lab.vxseal', vnis: [7] });
+    expect(await modeOf(at('ops', 'author.key'))).toBe(0o600);
+    const asNode = { ...files('ops'), key: at('ops', 'author.key'), chain: at('ops', 'author.crt') };
+    await expect(loadIdentity(asNode, NOW_MS)).rejects.toThrow('bad-name');
+    const later = NOW_MS + 25 * DAY_MS;
+    expect(await renew(later, { out: at('ops') })).toMatchObject({ json: { renewed: true } });
+    const renewed = await loadAuthor(at('ops'), later);
+    expect(renewed.grant).toMatchObject({ author: 'ops', vnis: [7], notAfterMs: later + 30 * DAY_MS });
+    expect((await runCa({ action: 'show', path: at('ops') })).text).toMatch(
+      /policy author spiffe:\/\/lab\.vxseal\/policy\/ops\n {2}vnis +7\n/,
+    );
+    await expect(loadAuthor(at('ops'), later + 31 * DAY_MS)).rejects.toMatchObject({
+      code: 'identity',
+      remedy: expect.stringContaining('ca renew'),
+    });
+  });
+
+  test.each<[string, object, string]>([
+    ['both at once', { node: 'node1' }, 'said twice'],
+    ['neither', { policyAuthor: undefined }, 'for whom'],
+    ['with a VTEP', { vteps: ['192.0.2.1'] }, 'has no addresses'],
+    ['with a prefix', { prefixes: ['10.1.0.0/24'] }, 'has no addresses'],
+    ['with a name that is none', { policyAuthor: 'a/b' }, '--policy-author'],
+  ])('%s: refused', async (_, changes, message) => {
+    await init();
+    await expect(issueAuthor(changes)).rejects.toThrow(message);
+  });
+
+  test('a certificate of a node is none of an author', async () => {
+    await init();
+    await issue();
+    await copyFile(at('node1', 'node.key'), at('node1', 'author.key'));
+    await copyFile(at('node1', 'node.crt'), at('node1', 'author.crt'));
+    await expect(loadAuthor(at('node1'), NOW_MS)).rejects.toThrow('not the SPIFFE id of a policy author');
   });
 });
 
