@@ -9,8 +9,8 @@ import { PolicyFolder } from '../sources/policyfolder';
 import { action, type Cli } from './command';
 import { writeJson } from './io';
 import { clientOf, configSources, jsonAsked, textOption, withJson, withSocket } from './options';
-import { describeWays, explainWay, waysBetween } from './policyways';
 import { registerApply, registerWithdraw } from './policysign';
+import { describeWays, explainWay, waysBetween } from './policyways';
 import { cell, left, right, table } from './table';
 
 export function registerPolicy(program: Command, cli: Cli): void {

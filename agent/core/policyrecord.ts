@@ -1,4 +1,4 @@
-// Policy records: documents of a tenant's policy, each signed by a policy author (docs/keys.md §6). Owns their grammar,
+// Policy records: documents of a tenant's policy, each signed by a policy author (docs/keys.md §7). Owns their grammar,
 // their payload's one canonical form, and what of it may be believed given the author's grant. Pure; envelope and
 // chain are identity/policyrecord.ts, order over time is policyroster.ts.
 import { grantsVni } from './grant';

@@ -1,4 +1,4 @@
-// Policy records as JWS (docs/keys.md §6): signing as an author, verifying anyone's. Envelope and signature are those
+// Policy records as JWS (docs/keys.md §7): signing as an author, verifying anyone's. Envelope and signature are those
 // of record.ts; the payload is core/policyrecord.ts.
 import { MAX_RECORD_BYTES } from '../core/payload';
 import { parseKey } from '../core/policydocument';
