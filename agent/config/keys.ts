@@ -241,7 +241,7 @@ export const KEYS: KeyTable = {
     type: values.optionalPath,
     fallback: () => '',
     fallbackText: 'none',
-    description: 'Folder of NetworkPolicy, Namespace and Pod manifests; none: nothing is refused by policy.',
+    description: 'Folder of NetworkPolicy, Namespace and Pod manifests, beside those that the bus carries.',
   },
   'keys.packetLimit': {
     // Beyond the limit the counter goes on by a packet a CPU; half the range leaves room for any number of them.
