@@ -15,15 +15,10 @@ import { loadAuthor } from '../identity/author';
 import { createLog } from '../log';
 import { makeBus } from '../sources/bus';
 import { parseObjects } from '../sources/manifests';
-import { PolicyPublisher } from '../sources/policypublisher';
+import { type PlacedDocument, PolicyPublisher } from '../sources/policypublisher';
 import { action, type Cli, type Values } from './command';
 import { writeJson } from './io';
 import { configSources, jsonAsked, textOption, withConfig, withJson } from './options';
-
-interface Placed {
-  readonly document: PolicyDocument;
-  readonly vni: Vni;
-}
 
 export function registerApply(policy: Command, cli: Cli): void {
   const command = policy
@@ -34,10 +29,7 @@ export function registerApply(policy: Command, cli: Cli): void {
   action(cli, command, async (values, files) => {
     const sources = configSources(values, cli.io);
     const placed = await readFiles(files, vniOf(values, sources));
-    const keys: string[] = [];
-    await publishing(values, sources, async (publisher) => {
-      for (const { document, vni } of placed) keys.push(await publisher.apply(document, vni));
-    });
+    const keys = await publishing(values, sources, (publisher) => publisher.apply(placed));
     if (jsonAsked(values)) writeJson(cli.io, { applied: keys });
     else for (const key of keys) cli.io.out(`applied ${key}`);
     return 0;
@@ -61,14 +53,12 @@ export function registerWithdraw(policy: Command, cli: Cli): void {
     ];
     if (keys.length === 0)
       throw new VxsealError('request', 'nothing to withdraw is named', 'give keys, or --file PATH');
-    const outcomes: { key: string; known: boolean }[] = [];
-    await publishing(values, sources, async (publisher) => {
-      for (const key of keys) outcomes.push({ key, known: await publisher.withdraw(key) });
-    });
+    const known = await publishing(values, sources, (publisher) => publisher.withdraw(keys));
+    const outcomes = keys.map((key, index) => ({ key, known: known[index] === true }));
     if (jsonAsked(values)) writeJson(cli.io, { withdrawn: outcomes });
     else
-      for (const { key, known } of outcomes)
-        cli.io.out(`withdrew ${key}${known ? '' : ' (it did not stand on the bus)'}`);
+      for (const { key, known: stood } of outcomes)
+        cli.io.out(`withdrew ${key}${stood ? '' : ' (it did not stand on the bus)'}`);
     return 0;
   });
 }
@@ -80,11 +70,11 @@ function withAuthor(command: Command): void {
   withConfig(withJson(command));
 }
 
-async function publishing(
+async function publishing<T>(
   values: Values,
   sources: ConfigSources,
-  run: (publisher: PolicyPublisher) => Promise<void>,
-): Promise<void> {
+  run: (publisher: PolicyPublisher) => Promise<T>,
+): Promise<T> {
   const clock = new SystemClock();
   const author = await loadAuthor(textOption(values, 'identity') ?? '', clock.nowMs());
   const hostVni = readKey(sources, 'overlay.vni');
@@ -99,7 +89,7 @@ async function publishing(
   });
   try {
     await publisher.open();
-    await run(publisher);
+    return await run(publisher);
   } finally {
     await publisher.close();
   }
@@ -135,7 +125,7 @@ function vniOf(values: Values, sources: ConfigSources): Vni {
 }
 
 /** A namespace that says its VNI (annotation vxseal/vni) says it for all that is in it. */
-async function readFiles(paths: readonly string[], fallback: Vni): Promise<Placed[]> {
+async function readFiles(paths: readonly string[], fallback: Vni): Promise<PlacedDocument[]> {
   const documents: PolicyDocument[] = [];
   for (const path of paths) {
     const parsed = parseObjects(await readText(path));

@@ -23,6 +23,11 @@ export interface PublisherParts {
   readonly patienceMs?: number;
 }
 
+export interface PlacedDocument {
+  readonly document: PolicyDocument;
+  readonly vni: Vni;
+}
+
 const PATIENCE_MS = 30_000;
 const LOOK_MS = 20;
 
@@ -38,10 +43,12 @@ export class PolicyPublisher {
     const deadlineMs = clock.nowMs() + patienceMs;
     await bus.start((record) => this.arrived.set(record.key, record));
     while (!bus.status().inSync) {
-      if (clock.nowMs() > deadlineMs)
+      const { connected, error } = bus.status();
+      // The first attempt is over: a command does not wait for a bus to come back.
+      if ((!connected && error !== '') || clock.nowMs() > deadlineMs)
         throw new VxsealError(
           'bus',
-          `the topology bus is not read: ${bus.status().error || 'no answer'}`,
+          `the topology bus is not read: ${error || 'no answer'}`,
           'check the bus section of the configuration; nothing was published',
         );
       await new Promise<void>((resolve) => clock.after(LOOK_MS, resolve));
@@ -53,20 +60,20 @@ export class PolicyPublisher {
     }
   }
 
-  /** @returns the key. Throws VxsealError 'bus', 'request'. */
-  async apply(document: PolicyDocument, vni: Vni): Promise<string> {
-    const key = formatKey(placeOf(document, vni));
-    await this.publish(key, document);
-    return key;
+  /** Signs all before it publishes any. @returns the keys. Throws VxsealError 'bus', 'request'. */
+  async apply(placed: readonly PlacedDocument[]): Promise<string[]> {
+    const keys = placed.map(({ document, vni }) => formatKey(placeOf(document, vni)));
+    await this.publish(placed.map(({ document }, index) => ({ key: keys[index] ?? '', document })));
+    return keys;
   }
 
   /**
-   * By key, also one that the bus does not show: nodes may hold it all the same.
-   * @returns whether the bus showed it
+   * By key, also those that the bus does not show: nodes may hold them all the same.
+   * @returns which of them the bus showed
    */
-  async withdraw(key: string): Promise<boolean> {
-    const known = this.standing.get(key)?.record.document !== undefined;
-    await this.publish(key, undefined);
+  async withdraw(keys: readonly string[]): Promise<boolean[]> {
+    const known = keys.map((key) => this.standing.get(key)?.record.document !== undefined);
+    await this.publish(keys.map((key) => ({ key, document: undefined })));
     return known;
   }
 
@@ -74,20 +81,30 @@ export class PolicyPublisher {
     await this.parts.bus.stop();
   }
 
-  private async publish(key: string, document: PolicyDocument | undefined): Promise<void> {
-    const { bus, clock, author, sign, verify } = this.parts;
+  private async publish(changes: readonly Pick<PolicyRecord, 'key' | 'document'>[]): Promise<void> {
+    const signed: { readonly key: string; readonly value: Uint8Array; readonly verified: VerifiedPolicy }[] =
+      [];
+    for (const change of changes) signed.push({ key: change.key, ...(await this.sign(change)) });
+    for (const { key, value, verified } of signed) {
+      await this.parts.bus.publish(POLICIES_TOPIC, key, value);
+      this.standing.set(key, verified);
+    }
+  }
+
+  private async sign({
+    key,
+    document,
+  }: Pick<PolicyRecord, 'key' | 'document'>): Promise<{ value: Uint8Array; verified: VerifiedPolicy }> {
+    const { clock, author, sign, verify } = this.parts;
     const nowMs = clock.nowMs();
     const order = nextOrder(this.standing.get(key)?.record, nowMs);
     const value = await sign({ author, key, ...order, document });
-    const record = { topic: POLICIES_TOPIC, key, value };
-    const verified = await verify(record, nowMs);
-    if (!verified.ok)
-      throw new VxsealError(
-        'request',
-        `${key}: no node would take it: ${verified.reason}: ${verified.detail}`,
-        'ask for a certificate that grants the VNI: vxseal ca issue --policy-author … --vni …',
-      );
-    await bus.publish(POLICIES_TOPIC, key, value);
-    this.standing.set(key, verified.value);
+    const verified = await verify({ topic: POLICIES_TOPIC, key, value }, nowMs);
+    if (verified.ok) return { value, verified: verified.value };
+    throw new VxsealError(
+      'request',
+      `${key}: no node would take it: ${verified.reason}: ${verified.detail}`,
+      'ask for a certificate that grants the VNI: vxseal ca issue --policy-author … --vni …',
+    );
   }
 }

@@ -12,7 +12,7 @@ import {
 } from 'kafkajs';
 import type { Config } from '../../agent/config';
 import type { KafkaBus } from '../../agent/sources/kafka';
-import { NODES, PODS, Received } from '../agent/sources/bus-suite';
+import { NODES, Received, TOPICS } from '../agent/sources/bus-suite';
 import { QuietLog } from '../fakes/log';
 import { Broker, type Stranger } from './broker';
 import { type Pem, TlsAuthority } from './tls';
@@ -248,7 +248,7 @@ describe('rights', () => {
   });
 
   test('1 four rights on the topics are enough; nothing is left in groups', async () => {
-    for (const topic of [NODES, PODS]) await stranger.createTopic(`${prefix}${topic}`);
+    for (const topic of TOPICS) await stranger.createTopic(`${prefix}${topic}`);
     await allow('node', ...READER);
     await works(node(), ports.clear);
     expect((await stranger.admin.listGroups()).groups).toEqual([]);
@@ -261,7 +261,7 @@ describe('rights', () => {
       ports.clear,
       /vxseal.nodes.v1.*cannot be created.*authorization failed.*--create/,
     );
-    for (const topic of [NODES, PODS]) await stranger.createTopic(`${prefix}${topic}`);
+    for (const topic of TOPICS) await stranger.createTopic(`${prefix}${topic}`);
     await received.until(() => bus.status().connected);
   });
 
@@ -279,7 +279,7 @@ describe('rights', () => {
   });
 
   test('4 no right at all', async () => {
-    for (const topic of [NODES, PODS]) await stranger.createTopic(`${prefix}${topic}`);
+    for (const topic of TOPICS) await stranger.createTopic(`${prefix}${topic}`);
     await fails(node(), ports.clear, /vxseal.nodes.v1.*may not see it.*rights Describe/);
   });
 

@@ -36,6 +36,9 @@ export function isolating(role: string, name = 'p'): PolicyDocument {
   return parsed.value[0];
 }
 
+const applyTo = (to: PolicyPublisher, document: PolicyDocument, vni: Vni): Promise<string[]> =>
+  to.apply([{ document, vni }]);
+
 /** The intake of a node, with files of its own; a node may end and come back on the same files. */
 class Reader {
   readonly problems = new Problems(clock, new QuietLog());
@@ -189,18 +192,18 @@ export function policySuite(name: string, makeWorld: () => Promise<BusWorld>): v
     test('1 what an author applies reaches every node, also one that comes later, until he withdraws it', async () => {
       const early = await joined('early');
       const ops = await publisher(await author('ops'));
-      expect(await ops.apply(isolating('db'), HOST_VNI)).toBe('1/x/p');
+      expect(await applyTo(ops, isolating('db'), HOST_VNI)).toEqual(['1/x/p']);
       await early.until(() => early.holds().join() === '1/x/p db');
       const late = await joined('late');
       expect(late.holds()).toEqual(['1/x/p db']);
-      expect(await ops.withdraw('1/x/p')).toBe(true);
+      expect(await ops.withdraw(['1/x/p'])).toEqual([true]);
       await early.until(() => early.holds().length === 0);
       await late.until(() => late.holds().length === 0);
     });
 
     test('2 who signs last wins, whoever it is, and whatever his clock says', async () => {
       const node = await joined();
-      await (await publisher(await author('ops'))).apply(isolating('one'), HOST_VNI);
+      await applyTo(await publisher(await author('ops')), isolating('one'), HOST_VNI);
       await node.until(() => node.holds().join() === '1/x/p one');
       const other = await author('other');
       const behind = new PolicyPublisher({
@@ -216,7 +219,7 @@ export function policySuite(name: string, makeWorld: () => Promise<BusWorld>): v
       });
       open.push({ stop: () => behind.close() });
       await behind.open();
-      await behind.apply(isolating('two'), HOST_VNI);
+      await applyTo(behind, isolating('two'), HOST_VNI);
       await node.until(() => node.holds().join() === '1/x/p two');
     });
 
@@ -224,7 +227,7 @@ export function policySuite(name: string, makeWorld: () => Promise<BusWorld>): v
       const ops = await author('ops');
       const tenant = await author('tenant', [7]);
       const node = await joined();
-      await (await publisher(ops)).apply(isolating('db'), HOST_VNI);
+      await applyTo(await publisher(ops), isolating('db'), HOST_VNI);
       await node.until(() => node.holds().join() === '1/x/p db');
       const ca = await openCa(join(dir, 'ca'), Date.now());
       await issueLeaf(join(dir, 'node1'), ca, {
@@ -267,10 +270,10 @@ export function policySuite(name: string, makeWorld: () => Promise<BusWorld>): v
 
     test("4 a tenant's author writes policy of that tenant", async () => {
       const node = await joined();
-      await (await publisher(await author('tenant', [7]))).apply(isolating('db'), 7 as Vni);
+      await applyTo(await publisher(await author('tenant', [7])), isolating('db'), 7 as Vni);
       await node.until(() => node.holds().join() === '7/x/p db');
       await expect(
-        (await publisher(await author('other', [8]))).apply(isolating('web'), 7 as Vni),
+        applyTo(await publisher(await author('other', [8])), isolating('web'), 7 as Vni),
       ).rejects.toMatchObject({ code: 'request', message: expect.stringContaining('outside-grant') });
       expect(node.holds()).toEqual(['7/x/p db']);
     });
@@ -280,10 +283,10 @@ export function policySuite(name: string, makeWorld: () => Promise<BusWorld>): v
       const node = await joined();
       const writer = await publisher(ops);
       const old = await ops.sign(record({ generation: Date.now() - 60_000, document: isolating('old') }));
-      await writer.apply(isolating('gone', 'q'), HOST_VNI);
+      await applyTo(writer, isolating('gone', 'q'), HOST_VNI);
       await node.until(() => node.holds().join() === '1/x/q gone');
-      await writer.withdraw('1/x/q');
-      await writer.apply(isolating('db'), HOST_VNI);
+      await writer.withdraw(['1/x/q']);
+      await applyTo(writer, isolating('db'), HOST_VNI);
       await node.until(() => node.holds().join() === '1/x/p db');
       await world.vanish();
       expect(node.holds()).toEqual(['1/x/p db']);
@@ -308,7 +311,7 @@ export function policySuite(name: string, makeWorld: () => Promise<BusWorld>): v
     test('6 an author who is revoked allows nothing any more, and opens nothing either, also over a restart', async () => {
       const ops = await author('ops');
       const node = await joined();
-      await (await publisher(ops)).apply(isolating('db'), HOST_VNI);
+      await applyTo(await publisher(ops), isolating('db'), HOST_VNI);
       await node.until(() => node.holds().join() === '1/x/p db');
       node.revoked = 'policy ops';
       node.judgeAnew();
@@ -324,7 +327,7 @@ export function policySuite(name: string, makeWorld: () => Promise<BusWorld>): v
       expect(await again.load()).toEqual(['1/x/p db closed']);
       await again.join();
       // Another author takes it over.
-      await (await publisher(await author('second'))).apply(isolating('db'), HOST_VNI);
+      await applyTo(await publisher(await author('second')), isolating('db'), HOST_VNI);
       await again.until(() => again.holds().join() === '1/x/p db');
     });
   });
