@@ -39,7 +39,7 @@ const payload = encodePayload(announcement);
 const context = { roots, trustDomain: TRUST_DOMAIN, nowMs: NOW_MS, hostVni: 42 as Vni };
 
 /** Header or payload with another JSON value in it, or any byte of the whole changed. */
-function alteredJws(jws: Buffer, random: Random): Buffer {
+export function alteredJws(jws: Buffer, random: Random): Buffer {
   if (random() < 0.4) return mutateBytes(jws, random);
   const parts = jws.toString('latin1').split('.');
   const at = below(random, 3);

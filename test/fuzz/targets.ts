@@ -3,6 +3,7 @@
 import { cniTarget, configTarget, httpTarget } from './inputs';
 import { packetTarget } from './packets';
 import { pluginTarget } from './plugin';
+import { policyPayloadTarget, policyRecordTarget } from './policies';
 import { blocksTarget, chainTarget, envelopeTarget, payloadTarget, recordTarget } from './records';
 import type { Target } from './target';
 
@@ -12,6 +13,8 @@ export const PURE_TARGETS: Readonly<Record<string, Maker>> = {
   record: recordTarget,
   envelope: () => envelopeTarget,
   payload: () => payloadTarget,
+  'policy-record': policyRecordTarget,
+  'policy-payload': () => policyPayloadTarget,
   chain: () => chainTarget,
   'address-blocks': () => blocksTarget,
   config: configTarget,
