@@ -136,14 +136,16 @@ export class StateDirEpochFile implements EpochFile {
     return this.attempt('write', () => writeWhole(this.path, `${JSON.stringify({ v: 1, number })}\n`));
   }
 
-  private async attempt<T>(verb: string, body: () => Promise<T>): Promise<T> {
+  private async attempt<T>(verb: 'read' | 'write', body: () => Promise<T>): Promise<T> {
     try {
       return await body();
     } catch (error) {
       throw new VxsealError(
         'state',
         `epoch file ${this.path}: cannot ${verb} it: ${reasonOf(error)}`,
-        'check the state directory; a damaged file may be removed while the agent is stopped',
+        verb === 'write'
+          ? 'check that the state directory exists, is writable and not full'
+          : 'check the state directory; a damaged file may be removed while the agent is stopped',
         { cause: error },
       );
     }

@@ -32,8 +32,10 @@ export class Intakes {
     return addCounts(this.nodes.counts(), this.policies.counts());
   }
 
-  tell(problems: Problems): void {
+  /** Tries again to keep on disk what could not be kept. */
+  async tell(problems: Problems): Promise<void> {
     this.nodes.tellRefusals(problems);
+    await this.nodes.tellUnkept(problems);
     this.policies.tell();
   }
 }

@@ -24,7 +24,7 @@ import {
   viewRoster,
 } from '../core/roster';
 import type { BusRecord, BusStatus, Clock, Log } from '../ports';
-import { type Problems, reasonOf } from './problems';
+import type { Problems } from './problems';
 import { type RecordCounts, Refusals } from './refusals';
 
 /** Records verified at once; the rest waits, so that a flood does not hold the event loop. */
@@ -35,6 +35,8 @@ const MAX_DOUBTFUL = 1024;
 const TRUST_REASONS: ReadonlySet<string> = new Set(['bad-chain', 'expired-certificate', 'revoked']);
 /** How long a node that is gone is remembered, so that its old records stay superseded. */
 const KEEP_MS = 24 * 3600_000;
+/** Object of the problem. */
+const ORDERS = 'orders of records on disk';
 
 export interface RecordParts {
   readonly clock: Clock;
@@ -74,6 +76,8 @@ export class RecordIntake {
   /** Refused for a reason of trust. */
   private readonly doubtful = new Map<string, BusRecord>();
   private readonly distrusted = new Map<NodeName, string>();
+  /** Why the highest orders of these are not on disk. */
+  private readonly unkept = new Map<'nodes' | 'pods', unknown>();
 
   constructor(
     private readonly parts: RecordParts,
@@ -147,6 +151,15 @@ export class RecordIntake {
   /** Refused records that stand on the bus, as problems. */
   tellRefusals(problems: Problems): void {
     this.refused.tell(problems);
+  }
+
+  /** That the orders are not on disk, so that a restart could be rolled back; tries once more before it says so. */
+  async tellUnkept(problems: Problems): Promise<void> {
+    if (this.unkept.has('nodes')) await this.keepOrders();
+    if (this.unkept.has('pods')) await this.keepClaims();
+    const [error] = this.unkept.values();
+    if (error === undefined) problems.clear(ORDERS);
+    else problems.reportError(ORDERS, error);
   }
 
   /** Told of every change of the bus's status. */
@@ -223,8 +236,12 @@ export class RecordIntake {
       this.distrusted.delete(each.verified.announcement.node);
     }
     if (!outcomes.includes('accepted')) return;
+    await this.keepOrders();
+  }
+
+  private keepOrders(): Promise<void> {
     const highest = new Map([...this.roster].map(([node, entry]) => [node, entry.highest]));
-    await this.parts.remember(highest).catch((error: unknown) => this.tellUnsaved(error));
+    return this.keep('nodes', this.parts.remember(highest));
   }
 
   /** Once for all that came together: there may be tens of thousands. */
@@ -237,13 +254,17 @@ export class RecordIntake {
     }
     if (this.claims.version === this.claimsSaved) return;
     this.claimsSaved = this.claims.version;
-    await this.parts.rememberPods(this.claims.orders()).catch((error: unknown) => this.tellUnsaved(error));
+    await this.keepClaims();
   }
 
-  private tellUnsaved(error: unknown): void {
-    this.parts.log.error(
-      { reason: reasonOf(error) },
-      'orders of records cannot be kept: a restart could be rolled back',
+  private keepClaims(): Promise<void> {
+    return this.keep('pods', this.parts.rememberPods(this.claims.orders()));
+  }
+
+  private async keep(what: 'nodes' | 'pods', written: Promise<void>): Promise<void> {
+    await written.then(
+      () => this.unkept.delete(what),
+      (error: unknown) => this.unkept.set(what, error),
     );
   }
 

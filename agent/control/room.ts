@@ -183,7 +183,7 @@ export class ControlRoom implements AgentView {
     await this.policyKeeper.pass(this.pods.list());
     await timedPass(this.parts, this.reconciler);
     const picture = this.reconciler.picture();
-    this.intakes.tell(this.problems);
+    await this.intakes.tell(this.problems);
     this.warn();
     if (picture !== undefined) {
       this.watchPeers(picture);

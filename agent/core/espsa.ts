@@ -1,4 +1,4 @@
-// An SA in the form of Wireshark's table of ESP SAs (file esp_sa; Wireshark 4.2 and newer know the algorithm). Pure; the
+// An SA in the form of Wireshark's table of ESP SAs (file esp_sa; Wireshark 4.6 knows the algorithm, 4.4 does not). Pure; the
 // one place where a key becomes text.
 import type { IpAddress, Spi } from './ids';
 

@@ -1,9 +1,11 @@
+import { Problems } from '../../../agent/control/problems';
 import { RecordIntake } from '../../../agent/control/records';
 import type { NodeAnnouncement, VerifiedRecord } from '../../../agent/core/announcement';
 import type { IpAddress, NodeName, Prefix, Vni } from '../../../agent/core/ids';
 import type { ClaimName } from '../../../agent/core/podroster';
 import { accept, type Result, refuse } from '../../../agent/core/result';
 import type { RecordOrder } from '../../../agent/core/roster';
+import { VxsealError } from '../../../agent/errors';
 import type { BusRecord, BusStatus } from '../../../agent/ports';
 import { ManualClock, settle } from '../../fakes/clock';
 import { QuietLog } from '../../fakes/log';
@@ -30,7 +32,7 @@ function bench(
   const seen = { verifying: 0, most: 0, changes: 0 };
   const verdicts = new Map<Uint8Array, Result<VerifiedRecord, string>>();
   const gates: (() => void)[] = [];
-  const control = { held: false };
+  const control = { held: false, full: false };
   const intake = new RecordIntake(
     {
       clock,
@@ -46,6 +48,7 @@ function bench(
       busStatus: () => bus,
       graceMs,
       remember: async (map) => {
+        if (control.full) throw new VxsealError('state', 'seen.json: ENOSPC', 'make room');
         kept.push(map);
       },
       rememberPods: async (map) => {
@@ -316,4 +319,23 @@ describe('roots or revocations change', () => {
     await settle(400);
     expect((intake.counts().refused[0]?.count ?? 0) - before).toBe(1024);
   });
+});
+
+test('16 orders that cannot be kept are told, tried again at each pass, and kept once there is room', async () => {
+  const { intake, record, control, kept, clock, log } = bench();
+  const problems = new Problems(clock, log);
+  control.full = true;
+  intake.receive(record('node2', 7));
+  await settle();
+  await intake.tellUnkept(problems);
+  expect(problems.list()).toMatchObject([
+    { object: 'orders of records on disk', reason: 'seen.json: ENOSPC', remedy: 'make room' },
+  ]);
+  expect(kept).toEqual([]);
+  control.full = false;
+  await intake.tellUnkept(problems);
+  expect(problems.list()).toEqual([]);
+  expect(kept.map((map) => [...map])).toEqual([[['node2', { generation: 1, sequence: 7 }]]]);
+  await intake.tellUnkept(problems);
+  expect(kept).toHaveLength(1);
 });
