@@ -136,9 +136,13 @@ const inImage = (root: string, args: readonly string[]): string[] => {
 
 /**
  * Starts the agent and returns at once. nsenter replaces itself, so the pid is the agent's own.
- * @param program of another build, for an upgrade
+ * @param program of another build, for an upgrade @param environment beside our own
  */
-export function startAgent(node: NodeLayout, program = cli()): ProcessId {
+export function startAgent(
+  node: NodeLayout,
+  program = cli(),
+  environment: Readonly<Record<string, string>> = {},
+): ProcessId {
   if (agentProcess(node) !== undefined) throw new Error(`the agent of ${node.name} runs already`);
   const log = openSync(node.logFile, 'a', 0o600);
   try {
@@ -148,7 +152,8 @@ export function startAgent(node: NodeLayout, program = cli()): ProcessId {
         ? withOwnSys([process.execPath, program, ...command])
         : inImage(node.image, ['vxseal', ...command]);
     const [file = '', ...args] = inNetns(node.netns, agent);
-    const child = spawn(file, args, { detached: true, stdio: ['ignore', log, log], cwd: '/' });
+    const env = { ...process.env, ...environment };
+    const child = spawn(file, args, { detached: true, stdio: ['ignore', log, log], cwd: '/', env });
     child.unref();
     const id = child.pid === undefined ? undefined : identify(child.pid);
     if (id === undefined) throw new Error(`the agent of ${node.name} did not start: ${file}`);
