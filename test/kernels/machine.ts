@@ -43,7 +43,8 @@ export class Machine {
     private readonly qemu: ChildProcess,
     private readonly control: Socket,
   ) {
-    createInterface({ input: control }).on('line', (line) => {
+    const answers = createInterface({ input: control });
+    answers.on('line', (line) => {
       const { id, ...outcome } = JSON.parse(line) as GuestAnswer;
       this.waiting.get(id)?.(outcome);
       this.waiting.delete(id);
@@ -55,6 +56,8 @@ export class Machine {
       this.waiting.clear();
     };
     control.on('error', end);
+    // It repeats the socket's error, and ends the process where nobody listens.
+    answers.on('error', end);
     qemu.on('close', end);
   }
 
