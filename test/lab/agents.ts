@@ -187,7 +187,11 @@ export async function waitAnswering(node: NodeLayout, id: ProcessId): Promise<vo
   });
 }
 
-const tryConnect = (node: NodeLayout): boolean => tryRun(vxsealArgv(node, ['status', '--json'])).status <= 1;
+/** The socket of an agent that was killed is there still, and `vxseal status` answers with an error. */
+function tryConnect(node: NodeLayout): boolean {
+  const { status, stdout } = tryRun(vxsealArgv(node, ['status', '--json']));
+  return status <= 1 && stdout !== '' && 'node' in (JSON.parse(stdout) as object);
+}
 
 export function attachPod(node: NodeLayout, pod: PodLayout): Promise<Outcome> {
   const netns = join('/run/netns', pod.netns);
