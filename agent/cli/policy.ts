@@ -74,7 +74,7 @@ function registerShow(policy: Command, cli: Cli): void {
       writeJson(io, answer);
       return 0;
     }
-    if (answer.generation === 0) io.out('no policies are in force');
+    if (answer.policies.length === 0) io.out('no policies are in force');
     else
       io.out(
         `${answer.policies.length} policies in force (generation ${answer.generation}): ${answer.policies.join(', ')}`,

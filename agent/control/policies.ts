@@ -59,11 +59,11 @@ export class PolicyKeeper {
       // A folder that could not be read yet: what a former process installed stands, or less would hold than before.
       if (source !== undefined && this.reading === undefined) return;
       const world = joined(this.reading, signed());
-      if (source === undefined && world.policies.length === 0) {
-        datapath.policies.clear();
-        this.inForce = [];
-        this.tables = undefined;
-      } else {
+      // Where there were any, none is a set of tables too: a generation that came again would bring back the rules and
+      // the connections that were of it before.
+      const never = datapath.policies.generation() === 0;
+      if (source === undefined && world.policies.length === 0 && never) this.inForce = [];
+      else {
         const addresses = (await netlink.addresses()).map(({ address }) => address);
         this.install(world, pods, addresses);
       }

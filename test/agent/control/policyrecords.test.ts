@@ -165,7 +165,9 @@ describe('in an agent', () => {
     expect(node.room.policies().policies).toEqual(['x/p']);
     topics.write(plainPolicy(record('p', { sequence: 2, document: undefined })));
     await clock.advance(10_000);
-    expect(node.room.policies()).toMatchObject({ policies: [], generation: 0 });
+    const { policies, sources, generation } = node.room.policies();
+    expect([policies, sources]).toEqual([[], []]);
+    expect(generation).toBeGreaterThan(0);
   });
 
   test('refusals of policy are counted with those of nodes', async () => {
@@ -212,10 +214,23 @@ describe('folder and bus', () => {
     expect([policies.generation(), keeping.status().policies]).toEqual([1, []]);
   });
 
-  test('neither: nothing is in force, and no packet pays', async () => {
+  test('neither, and never any: nothing is in force, and no packet pays', async () => {
     const { keeping, policies } = keeper(undefined, reading([]));
-    policies.install({ identities: [], pods: [], rules: [], rulesets: [] });
     await keeping.pass([]);
-    expect(policies.generation()).toBe(0);
+    expect([policies.generation(), policies.installed]).toEqual([0, undefined]);
+  });
+
+  test('neither any more: a new generation without rules, since an old number would bring its connections back', async () => {
+    const { keeping, policies } = keeper(undefined, reading([]));
+    policies.install({
+      identities: [],
+      pods: [{ ifindex: 7, ingress: 1, egress: 1 }],
+      rules: [],
+      rulesets: [],
+    });
+    await keeping.pass([]);
+    expect([policies.generation(), policies.installed?.pods]).toEqual([2, []]);
+    await keeping.pass([]);
+    expect(policies.generation()).toBe(2);
   });
 });
