@@ -1,5 +1,5 @@
-// An SA in the form of Wireshark's table of ESP SAs (file esp_sa; Wireshark 4.6 knows the algorithm, 4.4 does not). Pure; the
-// one place where a key becomes text.
+// An SA in the form of Wireshark's table of ESP SAs (file esp_sa). Wireshark 4.6 knows the algorithm, 4.4 does not.
+// Pure; the one place where a key becomes text.
 import type { IpAddress, Spi } from './ids';
 
 export interface EspSa {
