@@ -24,6 +24,7 @@
 #define SA_F_RAW 2u             /* ESP directly in IP (protocol 50) instead of in UDP (RFC 3948) */
 
 #define OVERLAY_F_NODE 1u       /* a node's own address: inside the tunnel for pods, outside for hosts */
+#define OVERLAY_F_CLEAR 2u      /* with PEER_NONE: not adopted yet, permissive pods speak with it in clear */
 
 /* Why a packet was dropped. The name without DROP_, in lower case, is the metric's label: one word everywhere. */
 enum drop_reason {
@@ -140,11 +141,12 @@ struct rx_sa {
 /* pods: ifindex of the host-side device -> the pod behind it. */
 struct pod_value {
 	__u32 vni;
-	__u32 flags;
+	__u32 flags;             /* POD_F_* */
 	__u8 mac[6];             /* the pod's own device */
 	__u8 host_mac[6];        /* the host-side device */
 	__u32 reserved;
 };
+#define POD_F_PERMISSIVE 1u     /* may speak in clear with what has OVERLAY_F_CLEAR; only in the host's VNI */
 
 /* endpoints: (VNI, address) -> the local pod that owns it. */
 struct endpoint_key {
@@ -166,6 +168,8 @@ struct counter {
 	__u64 packets;
 	__u64 bytes;
 };
+
+/* clear_stats: per CPU, enum direction -> what permissive pods sent and took in clear. */
 
 /* peer_stats: per CPU, peer number -> traffic. Bytes are inner frames. */
 struct peer_stats {

@@ -76,6 +76,30 @@ static __always_inline __u16 stamp_opened_for_host(const struct config *cfg)
 	return cfg->stamp ^ 0x0ff0;
 }
 
+/*
+ * Past the tunnel: sent by a permissive pod, and arrived for one. Not the last word: seal, fence and gate look whether
+ * the other side still has no owner. 0 is what everything else carries.
+ */
+static __always_inline __u16 stamp_clear_sent(const struct config *cfg)
+{
+	return cfg->stamp ^ 0xf00f;
+}
+
+static __always_inline __u16 stamp_clear_arrived(const struct config *cfg)
+{
+	return cfg->stamp ^ 0xff00;
+}
+
+static __always_inline void count_clear(__u32 direction, __u64 bytes)
+{
+	struct counter *c = bpf_map_lookup_elem(&clear_stats, &direction);
+
+	if (c) {
+		c->packets++;
+		c->bytes += bytes;
+	}
+}
+
 static __always_inline int is_opened(const struct __sk_buff *skb, const struct config *cfg)
 {
 	return skb->tc_index == stamp_opened(cfg) || skb->tc_index == stamp_opened_for_host(cfg);

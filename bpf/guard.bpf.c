@@ -9,7 +9,8 @@ SEC("tc") int guard(struct __sk_buff *skb)
 {
 	struct config *cfg = get_config();
 
-	skb->tc_index = 0;
+	if (!cfg)
+		skb->tc_index = 0;
 	return tc_verdict(skb, cfg ? refuse_naked(skb, cfg, 0) : PASS, PEER_LOCAL, DIR_INGRESS);
 }
 

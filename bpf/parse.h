@@ -121,6 +121,12 @@ static __always_inline int is_remote(const struct overlay_value *owner)
 	return owner && owner->peer != PEER_LOCAL;
 }
 
+/* Named by the operator as not adopted yet, and announced by no node that we know of. */
+static __always_inline int is_unadopted(const struct overlay_value *owner)
+{
+	return owner && owner->peer == PEER_NONE && owner->flags & OVERLAY_F_CLEAR;
+}
+
 static __always_inline int is_pod_range(const struct overlay_value *owner)
 {
 	return owner && !(owner->flags & OVERLAY_F_NODE);

@@ -2,7 +2,8 @@
 /*
  * steer: tc ingress on the host-side device of a pod, that is, on what the pod sends. Chooses the peer by the
  * longest prefix of (VNI, destination) and hands the frame to the VXLAN device. What is not the overlay's goes on
- * to the host stack as the primary CNI made it.
+ * to the host stack as the primary CNI made it; a permissive pod's with a stamp, since the node may translate it to
+ * what nobody has adopted (clear.h).
  */
 #include "local.h"
 #include "policy.h"
@@ -69,6 +70,7 @@ static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 	struct ip_info ip = {};
 	__u32 ifindex = skb->ifindex, length = 0, vni;
 	struct pod_value *pod;
+	__u16 clear;
 	int err, own;
 
 	skb->tc_index = 0;
@@ -76,6 +78,7 @@ static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 	if (!cfg || !pod)
 		return -DROP_NOT_CONFIGURED;
 	vni = pod->vni;
+	clear = pod->flags & POD_F_PERMISSIVE && vni == cfg->host_vni ? stamp_clear_sent(cfg) : 0;
 	err = parse_skb(skb, &ip);
 	if (err == -DROP_INNER_PROTOCOL) /* ARP and the like stay on this link; tags hide what is behind them */
 		return is_tag(ip.ethertype) ? -DROP_NESTED_TAG : PASS;
@@ -98,8 +101,12 @@ static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 		if (err != OURS)
 			return err;
 	}
-	if (!own || !to || !is_remote(to))
+	if (!own)
 		return PASS;
+	if (!is_remote(to) || (clear && is_unadopted(to))) {
+		skb->tc_index = clear;
+		return PASS;
+	}
 	if (to->peer == PEER_NONE)
 		return -DROP_NO_PEER;
 	/* Through the stack, and with its route through the VXLAN device back to us (encap). */

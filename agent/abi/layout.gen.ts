@@ -317,6 +317,7 @@ export const LAYOUT = {
 
 /** type: enum bpf_map_type. Sizes in bytes. */
 export const MAPS = {
+  clear_stats: { type: 6, keySize: 4, valueSize: 16, maxEntries: 2 },
   config: { type: 2, keySize: 4, valueSize: 48, maxEntries: 1 },
   connection_stats: { type: 6, keySize: 4, valueSize: 16, maxEntries: 1 },
   connections: { type: 9, keySize: 44, valueSize: 16, maxEntries: 131072 },
@@ -352,8 +353,10 @@ export const CONSTANTS = {
   SA_F_ESN: 1,
   SA_F_RAW: 2,
   OVERLAY_F_NODE: 1,
+  OVERLAY_F_CLEAR: 2,
   CONFIG_F_SHARED_PORT: 1,
   CONFIG_F_FLOWS: 2,
+  POD_F_PERMISSIVE: 1,
   IDENTITY_ANY: 0,
   IDENTITY_HOST: 1,
   IDENTITY_WORLD: 2,
