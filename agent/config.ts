@@ -66,6 +66,12 @@ export interface Config {
     readonly protectedPrefixes: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
     readonly pools: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
   };
+  readonly adoption: {
+    /** What permissive pods speak with in clear until a node announces it; of overlay.vni only. */
+    readonly permissivePrefixes: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
+    /** Modes that networks and annotations may ask for. */
+    readonly allow: readonly ('permissive' | 'off')[];
+  };
   /** Folder of NetworkPolicy manifests; '' for none. */
   readonly policies: { readonly path: string };
   readonly keys: {

@@ -28,6 +28,7 @@ import { createNetlink } from './kernel/netlink';
 import { createNetnsOpener } from './kernel/netns';
 import { createTuner } from './kernel/tuning';
 import type { Clock, Log, TopologyBus } from './ports';
+import { AdoptedFile } from './sources/adopted';
 import { Announcer } from './sources/announce';
 import { PodAnnouncer } from './sources/announcepods';
 import { makeBus } from './sources/bus';
@@ -125,6 +126,7 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
       config.policies.path === '' ? undefined : new PolicyFolder(config.policies.path, config.overlay.vni),
     identity: () => identity.current(),
     psk,
+    adopted: await AdoptedFile.open(join(config.stateDir, 'adopted.json')),
     checkpoint: new FileCheckpoint(config.runDir, log),
     epochFile: new StateDirEpochFile(join(config.stateDir, 'epoch.json')),
     randomSecret: () => new Uint8Array(randomBytes(32)),
@@ -265,6 +267,7 @@ function roomSettings(config: Config, bootId: string, version: string): RoomSett
       prefixes: overlay.prefixes,
       protectedPrefixes: overlay.protectedPrefixes,
       pools: overlay.pools.flatMap((group) => group.prefixes),
+      permissivePrefixes: config.adoption.permissivePrefixes.flatMap((group) => group.prefixes),
     },
     underlayDevices: underlay.devices,
     vteps: underlay.vteps,
@@ -279,6 +282,7 @@ function roomSettings(config: Config, bootId: string, version: string): RoomSett
     probes: config.probes,
     reconcileIntervalMs: config.reconcileIntervalMs,
     leaseMs: keys.leaseMs,
+    allowedModes: config.adoption.allow,
   };
 }
 

@@ -1,5 +1,6 @@
 // The interfaces between rooms. control/, sources/, http/ and cli/ see the kernel, the bus and the clock only
 // through these; kernel/ and test/fakes/ implement them.
+import type { AskedMode, PodMode } from './core/adoption';
 import type { CniAttachment, ContainerDevice } from './core/cni';
 import type { IpAddress, NodeName, PeerNumber, Prefix, Spi, Vni } from './core/ids';
 import type { InstalledPolicies } from './core/policytables';
@@ -195,6 +196,12 @@ export interface PeerTraffic {
   readonly openedBytes: bigint;
 }
 
+/** What permissive pods sent, and what arrived for them, in clear. */
+export interface ClearTraffic {
+  readonly sent: { readonly packets: bigint; readonly bytes: bigint };
+  readonly received: { readonly packets: bigint; readonly bytes: bigint };
+}
+
 export interface ProbeReply {
   readonly peer: PeerNumber;
   readonly id: bigint;
@@ -252,6 +259,7 @@ export interface Datapath {
   attach(hook: HookEntry): AttachedHook;
   detach(hook: HookEntry): void;
   dropCounts(): DropCount[];
+  clearTraffic(): ClearTraffic;
   peerTraffic(): PeerTraffic[];
   /** Sends a probe of `frameBytes` (inner frame, 60 or more) to the peer through the VXLAN device. */
   sendProbe(peer: PeerNumber, id: bigint, frameBytes: number): void;
@@ -332,6 +340,8 @@ export interface LocalPod {
   readonly netnsPath: string;
   readonly hostDevice: string;
   readonly addresses: readonly IpAddress[];
+  /** Absent: strict. */
+  readonly mode?: 'permissive';
   /** Absent for pods that were attached by hand. */
   readonly runtime?: PodRuntime;
 }
@@ -352,6 +362,8 @@ export interface PodRequest {
   readonly namespace: string;
   /** Default: the host's VNI. */
   readonly vni?: number;
+  /** Default: strict. */
+  readonly mode?: PodMode;
   readonly runtime?: PodRuntime;
 }
 
@@ -370,6 +382,8 @@ export interface CniAnswerer {
 export interface PodGate {
   /** Answers once the pod is hooked and keyed. Repeating it is no error. */
   attach(request: PodRequest): Promise<{ readonly mtuBytes: number }>;
+  /** The mode that a pod gets. 'request' for one that is none, or that this node does not allow. */
+  choose(asked: AskedMode): PodMode;
   /** Idempotent: false when there was no such pod. */
   detach(attachment: CniAttachment): Promise<boolean>;
   /** What is not as attach left it; empty: all is well; undefined: there is no such pod. */

@@ -91,10 +91,10 @@ export function encodeOverlayKey(entry: Pick<OverlayEntry, 'vni' | 'prefix'>): B
     .setRaw('addr', bytes).bytes;
 }
 
-export function encodeOverlayValue(entry: Pick<OverlayEntry, 'peer' | 'node'>): Buffer {
-  return new Image('overlay_value')
-    .setNumber('peer', entry.peer)
-    .setNumber('flags', entry.node ? CONSTANTS.OVERLAY_F_NODE : 0).bytes;
+export function encodeOverlayValue(entry: Pick<OverlayEntry, 'peer' | 'node' | 'clear'>): Buffer {
+  const flags =
+    (entry.node ? CONSTANTS.OVERLAY_F_NODE : 0) | (entry.clear === true ? CONSTANTS.OVERLAY_F_CLEAR : 0);
+  return new Image('overlay_value').setNumber('peer', entry.peer).setNumber('flags', flags).bytes;
 }
 
 export function decodeOverlay(key: Buffer, value: Buffer): OverlayEntry {
@@ -105,6 +105,7 @@ export function decodeOverlay(key: Buffer, value: Buffer): OverlayEntry {
     prefix: formatPrefix(where.raw('addr'), where.number('prefixlen') - VNI_BITS),
     peer: whose.number('peer') as PeerNumber,
     node: (whose.number('flags') & CONSTANTS.OVERLAY_F_NODE) !== 0,
+    ...((whose.number('flags') & CONSTANTS.OVERLAY_F_CLEAR) === 0 ? {} : { clear: true as const }),
   };
 }
 
@@ -148,9 +149,10 @@ export function encodePodKey(ifindex: number): Buffer {
   return encodeIndex(ifindex);
 }
 
-export function encodePodValue(entry: Pick<PodEntry, 'vni' | 'mac' | 'hostMac'>): Buffer {
+export function encodePodValue(entry: Pick<PodEntry, 'vni' | 'mac' | 'hostMac' | 'permissive'>): Buffer {
   return new Image('pod_value')
     .setNumber('vni', entry.vni)
+    .setNumber('flags', entry.permissive === true ? CONSTANTS.POD_F_PERMISSIVE : 0)
     .setRaw('mac', macBytes(entry.mac))
     .setRaw('host_mac', macBytes(entry.hostMac)).bytes;
 }
@@ -163,6 +165,7 @@ export function decodePod(key: Buffer, value: Buffer): Omit<PodEntry, 'addresses
     vni: image.number('vni') as Vni,
     mac: formatMac(image.raw('mac')),
     hostMac: formatMac(image.raw('host_mac')),
+    ...((image.number('flags') & CONSTANTS.POD_F_PERMISSIVE) === 0 ? {} : { permissive: true as const }),
   };
 }
 

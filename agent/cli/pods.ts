@@ -1,5 +1,5 @@
 // `vxseal pods list | attach | detach`: pods by hand, where no CNI plugin does it.
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { AttachRequest, PodStatus, RemotePodStatus } from '../control/status';
 import { VxsealError } from '../errors';
 import { action, type Cli, type Values } from './command';
@@ -66,6 +66,7 @@ function podTable(pods: readonly PodStatus[], colour: boolean): string[] {
   const columns = [
     left('POD'),
     left('STATE'),
+    left('MODE'),
     left('ADDRESSES'),
     right('VNI'),
     right('MTU'),
@@ -76,6 +77,7 @@ function podTable(pods: readonly PodStatus[], colour: boolean): string[] {
   const rows = pods.map((pod) => [
     cell(pod.namespace === '' ? pod.name : `${pod.namespace}/${pod.name}`),
     pod.ready ? cell('ready', 'good') : cell('not ready', 'bad'),
+    cell(pod.mode, pod.mode === 'strict' ? 'plain' : 'warn'),
     cell(pod.addresses.join(',')),
     cell(String(pod.vni)),
     cell(String(pod.mtuBytes)),
@@ -94,7 +96,8 @@ function registerAttach(pods: Command, cli: Cli): void {
     .option('--device <name>', 'its device inside', 'eth0')
     .option('--name <name>', 'its name (default: last part of the path)')
     .option('--namespace <name>', 'what its name is unique in', 'default')
-    .option('--vni <number>', "its VNI (default: the host's)", wholeNumber);
+    .option('--vni <number>', "its VNI (default: the host's)", wholeNumber)
+    .addOption(new Option('--mode <mode>', 'what it may do in clear').choices(['strict', 'permissive']));
   withSocket(withJson(command));
   action(
     cli,
@@ -123,6 +126,7 @@ function attachRequest(values: Values): AttachRequest {
     name: textOption(values, 'name') ?? netnsPath.slice(netnsPath.lastIndexOf('/') + 1),
     namespace: textOption(values, 'namespace') ?? 'default',
     ...(typeof values.vni === 'number' ? { vni: values.vni } : {}),
+    ...(values.mode === 'permissive' ? { mode: values.mode } : {}),
   };
 }
 

@@ -74,7 +74,18 @@ function nodeLines(status: Status, nowMs: number, colour: boolean): string[] {
     clean(`  underlay  ${node.vteps.join(', ') || NOTHING} on ${underlay || NOTHING}`),
     clean(`  bus       ${busText(bus)}`),
     `  identity  certificate ${certificateText(node.certificateNotAfterMs, nowMs)}`,
+    ...clearLines(status.adoption, colour),
   ];
+}
+
+/** Nothing at all where nothing may be, or ever was, in clear. */
+function clearLines(adoption: Status['adoption'], colour: boolean): string[] {
+  const { permissivePods, permissivePrefixes, sent, received } = adoption;
+  if (permissivePods === 0 && sent.packets === 0 && received.packets === 0) return [];
+  const pods = `${permissivePods} pod${permissivePods === 1 ? '' : 's'} permissive`;
+  const packets = `in clear: ${sent.packets} packets sent, ${received.packets} received`;
+  const ranges = clean(permissivePrefixes.join(', ')) || 'no prefix';
+  return [`  adoption  ${paint(pods, 'warn', colour)} towards ${ranges}; ${packets}`];
 }
 
 function busText(bus: Status['bus']): string {

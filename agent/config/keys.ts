@@ -237,6 +237,17 @@ export const KEYS: KeyTable = {
     description:
       'Ranges of `overlay.vni` whose addresses belong to whichever node has the pod: each is claimed by a signed record of its own.',
   },
+  'adoption.permissivePrefixes': {
+    type: values.prefixGroups,
+    fallback: () => [],
+    description:
+      'Ranges of `overlay.protectedPrefixes` that permissive pods speak with in clear until a node announces them (docs/adoption.md).',
+  },
+  'adoption.allow': {
+    type: values.weakerModes,
+    fallback: () => [],
+    description: 'Modes that a network, an annotation or a command may give a pod besides `strict`.',
+  },
   'policies.path': {
     type: values.optionalPath,
     fallback: () => '',

@@ -2,6 +2,7 @@
 // error at once and never starts with half of a configuration. Reads no secret: keys are named by file.
 import { Buffer } from 'node:buffer';
 import type { Config } from '../config';
+import { permissiveGap } from '../core/adoption';
 import { DEFAULT_FILE, type RawValue, readConfigFile } from './file';
 import { ConfigError, type ConfigIssue, nearest } from './issue';
 import {
@@ -158,7 +159,9 @@ function assemble(values: ReadonlyMap<KeyPath, unknown>): Config {
   const prefixes = nameVni(overlay.prefixes, config);
   const protectedPrefixes = nameVni(overlay.protectedPrefixes, config);
   const pools = nameVni(overlay.pools, config);
-  return { ...config, overlay: { ...overlay, prefixes, protectedPrefixes, pools } };
+  const permissivePrefixes = nameVni(config.adoption.permissivePrefixes, config);
+  const adoption = { ...config.adoption, permissivePrefixes };
+  return { ...config, adoption, overlay: { ...overlay, prefixes, protectedPrefixes, pools } };
 }
 
 function nameVni(groups: readonly PrefixGroup[], config: Config): readonly PrefixGroup[] {
@@ -195,6 +198,9 @@ function crossCheck(config: Config, origins: ReadonlyMap<KeyPath, string>): Conf
     );
   for (const { reason, remedy } of checkProtection(vni, [...prefixes, ...pools], protectedPrefixes))
     report('overlay.protectedPrefixes', reason, remedy);
+  const gap = permissiveGap(config.adoption.permissivePrefixes, config.overlay);
+  if (gap !== undefined)
+    report('adoption.permissivePrefixes', gap, 'Name pod ranges of nodes without an agent, and no others.');
   checkKafka(config, report);
   return issues;
 }

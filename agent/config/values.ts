@@ -1,6 +1,7 @@
 // Types of configuration values: how each is read from text (environment, flag) or from a YAML value, and how it is
 // written back. Knows no key; says what was wrong and what would be right.
 import { posix } from 'node:path';
+import type { WeakerMode } from '../core/adoption';
 import { addressFamily, parseAddress, parsePrefix } from '../core/bytes';
 import type { IpAddress, NodeName, Prefix, Vni } from '../core/ids';
 import { parseNodeName } from '../core/names';
@@ -220,6 +221,8 @@ function splitList(raw: unknown): readonly unknown[] | undefined {
 }
 
 export const deviceNames = listOf(deviceName, 'list of device names');
+
+export const weakerModes = listOf(choice<WeakerMode>('permissive', 'off'), 'list of permissive, off');
 
 const address: ValueType<IpAddress> = {
   label: 'IP address',

@@ -78,6 +78,7 @@ function savedPod(value: unknown): SavedPod | undefined {
     hostDevice: String(hostDevice),
     addresses: addresses.map((address) => String(address) as IpAddress),
     device: String(device),
+    ...(value.mode === 'permissive' ? { mode: value.mode } : {}),
     ...savedRuntime(value.runtime),
   };
 }

@@ -65,7 +65,14 @@ async function look(
   return {
     pod: { ...pod, id: `${netns.device}:${netns.inode}`, hostDevice: host.name, addresses },
     device: asked.device,
-    entry: { ifindex: host.ifindex, vni: asked.vni, mac: device.mac, hostMac: host.mac, addresses },
+    entry: {
+      ifindex: host.ifindex,
+      vni: asked.vni,
+      mac: device.mac,
+      hostMac: host.mac,
+      addresses,
+      ...(asked.mode === 'permissive' ? { permissive: true as const } : {}),
+    },
     mtuBytes: Math.min(device.mtuBytes, mtuBytes ?? Number.MAX_SAFE_INTEGER),
   };
 }

@@ -1,4 +1,5 @@
 // What the control room is made of: its settings, and the parts it gets from outside. Shapes only.
+import type { WeakerMode } from '../core/adoption';
 import type { AnnouncedEpoch, PodContent } from '../core/announcement';
 import type { PrefixesOfVni } from '../core/desired';
 import type { NodeName } from '../core/ids';
@@ -20,6 +21,7 @@ import type {
   TopologyBus,
   UnderlayTuner,
 } from '../ports';
+import type { AdoptedPrefixes } from './adoption';
 import type { Checkpoint } from './checkpoint';
 import type { EpochFile } from './epochs';
 import type { ProbeSettings } from './liveness';
@@ -63,6 +65,8 @@ export interface RoomSettings extends ReconcilerSettings {
   readonly probes: ProbeSettings;
   readonly reconcileIntervalMs: number;
   readonly leaseMs: number;
+  /** Modes that a pod may be given besides strict. */
+  readonly allowedModes?: readonly WeakerMode[];
 }
 
 export interface RoomParts {
@@ -94,6 +98,7 @@ export interface RoomParts {
   /** Of the cluster, if it has one. */
   readonly psk: PreSharedKey | undefined;
   readonly checkpoint: Checkpoint;
+  readonly adopted: AdoptedPrefixes;
   readonly epochFile: EpochFile;
   readonly randomSecret: () => Uint8Array;
 }

@@ -1,11 +1,12 @@
 // The pods of this node: who was attached, under which namespace, with which addresses. A pod is its network
 // namespace, not its name. Keeps a checkpoint, so that a restarted agent wants the same pods. It hooks nothing
 // itself: the reconciler does, and attach() answers once that is done.
+import { type AskedMode, chooseMode, type PodMode, type WeakerMode } from '../core/adoption';
 import type { CniAttachment, ContainerDevice } from '../core/cni';
 import type { Prefix, Vni } from '../core/ids';
 import { VxsealError } from '../errors';
 import type { Clock, LinkInfo, Log, Netlink, NetnsOpener, PodGate, PodRequest } from '../ports';
-import type { Checkpoint } from './checkpoint';
+import type { Checkpoint, SavedPod } from './checkpoint';
 import { type AskedPod, type AttachedPod, inspectPod } from './inspection';
 import { reasonOf } from './problems';
 
@@ -18,6 +19,8 @@ export interface PodSettings {
   readonly hostVni: Vni;
   /** Prefixes of this node by VNI: a pod's addresses must lie in them. */
   readonly prefixes: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
+  /** Modes that a pod may be given besides strict; none by default. */
+  readonly allowedModes?: readonly WeakerMode[];
 }
 
 export interface PodParts {
@@ -73,6 +76,16 @@ export class PodStore implements PodGate {
       'pod attached',
     );
     return found;
+  }
+
+  choose(asked: AskedMode): PodMode {
+    const chosen = chooseMode(asked, this.settings.allowedModes ?? []);
+    if (chosen.ok) return chosen.value;
+    const remedy =
+      chosen.reason === 'unknown'
+        ? 'correct it'
+        : 'take the mode away, or allow it in adoption.allow of the configuration';
+    throw new VxsealError('request', chosen.detail, remedy);
   }
 
   /** In rising order. */
@@ -144,7 +157,7 @@ export class PodStore implements PodGate {
     for (const saved of await this.parts.checkpoint.load()) {
       try {
         // The MTU was lowered when the pod came; what its owner did to it since is not ours to undo.
-        const found = await this.inspect(saved, undefined);
+        const found = await this.inspect(this.stillAllowed(saved), undefined);
         if (found.pod.id !== saved.id)
           throw new VxsealError('not-found', 'its network namespace is another one now');
         this.pods.set(found.pod.id, found);
@@ -156,6 +169,18 @@ export class PodStore implements PodGate {
       }
     }
     await this.save();
+  }
+
+  /** What the configuration does not allow any more is strict from now on. */
+  private stillAllowed({ mode, ...pod }: SavedPod): SavedPod {
+    if (mode === undefined) return pod;
+    const allowed = this.settings.allowedModes?.includes(mode) === true && pod.vni === this.settings.hostVni;
+    if (allowed) return { ...pod, mode };
+    this.parts.log.warn(
+      { pod: `${pod.namespace}/${pod.name}`, mode },
+      'mode not allowed any more: pod is strict',
+    );
+    return pod;
   }
 
   private async remember(found: AttachedPod): Promise<void> {
@@ -207,13 +232,28 @@ export class PodStore implements PodGate {
     return inspectPod({ opener, netlink, prefixes: this.settings.prefixes }, asked, mtuBytes);
   }
 
-  private asked({ netnsPath, device, name, namespace, vni, runtime }: PodRequest): AskedPod {
+  private asked({ netnsPath, device, name, namespace, vni, mode, runtime }: PodRequest): AskedPod {
+    const { hostVni } = this.settings;
+    const chosen = this.choose({ network: mode, annotation: undefined });
+    if (chosen === 'off')
+      throw new VxsealError(
+        'request',
+        `pod ${namespace}/${name}: off is not to be attached`,
+        'leave it alone',
+      );
+    if (chosen === 'permissive' && (vni ?? hostVni) !== hostVni)
+      throw new VxsealError(
+        'request',
+        `pod ${namespace}/${name}: in VNI ${vni} no pod can be permissive, only in the host's (${hostVni})`,
+        "take the mode away: a tenant's addresses mean nothing outside the tunnel",
+      );
     return {
       netnsPath,
       device: device ?? DEFAULT_DEVICE,
       name,
       namespace,
-      vni: (vni ?? this.settings.hostVni) as Vni,
+      vni: (vni ?? hostVni) as Vni,
+      ...(chosen === 'permissive' ? { mode: chosen } : {}),
       ...(runtime === undefined ? {} : { runtime }),
     };
   }

@@ -11,7 +11,7 @@ import {
   selectPeers,
 } from '../core/desired';
 import { type EpochBook, noteEpochs, type RotationTiming } from '../core/epochs';
-import type { NodeName } from '../core/ids';
+import type { NodeName, Prefix } from '../core/ids';
 import { plan } from '../core/plan';
 import type { RemotePod } from '../core/podroster';
 import { protectionGap } from '../core/protection';
@@ -57,6 +57,8 @@ export interface ReconcilerParts {
   readonly roster: { nodes(own: OwnClaims): RosterNode[]; inSync(): boolean };
   /** Pods of other nodes as their records say. */
   readonly remotePods: (nodes: readonly RosterNode[]) => readonly RemotePod[];
+  /** What nodes have ever announced of the permissive prefixes. */
+  readonly adopted: (nodes: readonly RosterNode[]) => readonly Prefix[];
   readonly pods: {
     list(): AttachedPod[];
     closing(): number[];
@@ -230,6 +232,7 @@ export class Reconciler {
       pods: pods.list().map((pod) => pod.entry),
       remotePods: this.parts.remotePods(roster),
       closing: pods.closing(),
+      adopted: this.parts.adopted(roster),
     });
     return {
       observed,

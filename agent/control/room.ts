@@ -5,6 +5,7 @@ import type { PeerNumber } from '../core/ids';
 import { suiteOf } from '../core/psk';
 import type { VxsealError } from '../errors';
 import type { CniAnswer, CniAnswerer } from '../ports';
+import { Adoption } from './adoption';
 import { Epochs } from './epochs';
 import { Flows } from './flows';
 import { Intakes } from './intakes';
@@ -36,6 +37,7 @@ import type {
 } from './status';
 import { UnknownKeys } from './unknownkeys';
 import {
+  adoptionView,
   busView,
   dropViews,
   epochView,
@@ -56,6 +58,7 @@ export class ControlRoom implements AgentView {
   private readonly intakes: Intakes;
   private readonly pods: PodStore;
   private readonly podRecords: PodRecords;
+  private readonly adoption: Adoption;
   private readonly cni: CniAnswerer;
   private readonly reconciler: Reconciler;
   private readonly prober: Prober;
@@ -87,6 +90,8 @@ export class ControlRoom implements AgentView {
     this.epochs = new Epochs(parts.epochFile, clock, parts.randomSecret);
     this.intakes = this.makeIntakes();
     this.pods = this.makePods();
+    const { hostVni, permissivePrefixes = [] } = settings.overlay;
+    this.adoption = new Adoption({ hostVni, permissivePrefixes }, parts.adopted, this.problems);
     this.cni = parts.cni(this.pods);
     this.reconciler = new Reconciler(settings, {
       clock,
@@ -100,6 +105,7 @@ export class ControlRoom implements AgentView {
       roster: this.intakes.nodes,
       pods: this.pods,
       remotePods: (nodes) => this.podRecords.look(nodes),
+      adopted: (nodes) => this.adoption.look(nodes),
     });
     this.podRecords = new PodRecords({
       node: settings.node,
@@ -243,6 +249,7 @@ export class ControlRoom implements AgentView {
       bus: busView(this.settings.busType, this.parts.bus, this.intakes, this.parts.clock.nowMs()),
       peers: picture === undefined ? [] : peerViews(picture, this.view),
       pods: this.pods.list().map((pod) => podView(picture, pod, this.problems)),
+      adoption: adoptionView(this.pods.list(), this.settings.overlay, this.adoption, datapath),
       sas: saViews(picture, this.view),
       drops: dropViews(picture, datapath.dropCounts()),
       recentDrops: this.flows.recentDrops(),
@@ -377,7 +384,11 @@ export class ControlRoom implements AgentView {
     const { opener, netlink, clock, log, checkpoint } = this.parts;
     const { hostVni, prefixes, pools } = this.settings.overlay;
     return new PodStore(
-      { hostVni, prefixes: [...prefixes, { vni: hostVni, prefixes: pools }] },
+      {
+        hostVni,
+        prefixes: [...prefixes, { vni: hostVni, prefixes: pools }],
+        allowedModes: this.settings.allowedModes ?? [],
+      },
       {
         opener,
         netlink,

@@ -2,6 +2,7 @@
 // is view.ts. Nothing in it is a secret: keys appear as fingerprints only. Units are in the names; counters are
 // numbers since the agent's maps were made; times are wall clock in milliseconds since 1970, ages in milliseconds.
 
+import type { PodMode } from '../core/adoption';
 import type { CniAnswer } from '../ports';
 
 /** What a user can act on: names the object, the reason and the remedy. */
@@ -180,6 +181,7 @@ export interface PodStatus {
   readonly name: string;
   readonly namespace: string;
   readonly vni: number;
+  readonly mode: 'strict' | 'permissive';
   readonly netnsPath: string;
   readonly hostDevice: string;
   readonly addresses: readonly string[];
@@ -232,12 +234,24 @@ export interface MapStatus {
   readonly evicted: number;
 }
 
+/** What is, or was, in clear. */
+export interface AdoptionStatus {
+  readonly permissivePods: number;
+  readonly permissivePrefixes: readonly string[];
+  /** Prefixes that nodes have announced and that lie in, or around, those: never in clear again. */
+  readonly adoptedPrefixes: readonly string[];
+  /** By permissive pods, since the data plane was made. */
+  readonly sent: Traffic;
+  readonly received: Traffic;
+}
+
 export interface Status {
   readonly node: NodeStatus;
   readonly readiness: Readiness;
   readonly bus: BusView;
   readonly peers: readonly PeerStatus[];
   readonly pods: readonly PodStatus[];
+  readonly adoption: AdoptionStatus;
   readonly sas: readonly SaStatus[];
   readonly drops: readonly DropStatus[];
   /** The newest first; a few. */
@@ -255,6 +269,8 @@ export interface AttachRequest {
   readonly namespace: string;
   /** Default: the host's VNI. */
   readonly vni?: number;
+  /** Default: strict. */
+  readonly mode?: PodMode;
 }
 
 /** What the API may ask of the agent. Errors are VxsealError with a code and a remedy. */

@@ -1,9 +1,11 @@
 // Fills the status snapshot from the last picture, the probes and the data plane's counters. Reads, decides nothing.
+import type { OverlayConfig } from '../core/desired';
 import type { NodeName, PeerNumber, Spi } from '../core/ids';
 import { epochFingerprint } from '../core/keyschedule';
 import type { RosterNode } from '../core/roster';
 import type { HookEntry } from '../core/state';
 import type { Clock, Datapath, DropCount, InstalledTxSa, PeerTraffic, TopologyBus } from '../ports';
+import type { Adoption } from './adoption';
 import type { Epochs } from './epochs';
 import type { AttachedPod } from './inspection';
 import type { Prober } from './liveness';
@@ -13,6 +15,7 @@ import type { Problems } from './problems';
 import type { Picture } from './reconciler';
 import type { RecordIntake } from './records';
 import type {
+  AdoptionStatus,
   BusView,
   DropStatus,
   HookStatus,
@@ -254,12 +257,29 @@ export function podView(picture: Picture | undefined, pod: AttachedPod, problems
     name,
     namespace,
     vni,
+    mode: pod.entry.permissive === true ? 'permissive' : 'strict',
     netnsPath,
     hostDevice,
     addresses,
     mtuBytes: pod.mtuBytes,
     ready: missing === undefined,
     why: missing ?? '',
+  };
+}
+
+export function adoptionView(
+  pods: readonly AttachedPod[],
+  { permissivePrefixes = [] }: Pick<OverlayConfig, 'permissivePrefixes'>,
+  adoption: Pick<Adoption, 'list'>,
+  datapath: Pick<Datapath, 'clearTraffic'>,
+): AdoptionStatus {
+  const { sent, received } = datapath.clearTraffic();
+  return {
+    permissivePods: pods.filter((pod) => pod.entry.permissive === true).length,
+    permissivePrefixes,
+    adoptedPrefixes: adoption.list(),
+    sent: { packets: Number(sent.packets), bytes: Number(sent.bytes) },
+    received: { packets: Number(received.packets), bytes: Number(received.bytes) },
   };
 }
 

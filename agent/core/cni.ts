@@ -1,5 +1,6 @@
 // The words of the Container Network Interface (CNI spec 1.1.0): what a call of the runtime says, what is answered.
 // Pure grammar. Whether there is such a pod, and what to do with it, is sources/cni.ts'.
+import { POD_MODES } from './adoption';
 import { accept, type Result, refuse } from './result';
 
 /** Result formats of 0.3.0 and later; those before have one address a family and no interfaces. */
@@ -47,6 +48,8 @@ export interface CniCall {
   readonly pod: { readonly name: string; readonly namespace: string; readonly uid: string };
   readonly annotations: Readonly<Record<string, string>>;
   readonly vni: number | undefined;
+  /** Of the network, as it stands there; what it means is adoption.ts'. */
+  readonly mode: string | undefined;
   readonly prevResult: JsonObject | undefined;
   /** What the runtime still knows; only of GC, and only if it says so. */
   readonly valid: readonly ContainerDevice[] | undefined;
@@ -63,6 +66,7 @@ const KNOWN_KEYS = new Set([
   'dns',
   'ipMasq',
   'ipam',
+  'mode',
   'name',
   'prevResult',
   'runtimeConfig',
@@ -101,6 +105,7 @@ export function decodeCniCall(bytes: Uint8Array): Result<CniCall, CniReason> {
     pod: podOf(environment.get('CNI_ARGS') ?? '', network, containerId),
     annotations: annotationsOf(config),
     vni: typeof config.vni === 'number' ? config.vni : undefined,
+    mode: typeof config.mode === 'string' ? config.mode : undefined,
     prevResult: isObject(config.prevResult) ? config.prevResult : undefined,
     valid: validAttachments(config),
   });
@@ -153,7 +158,7 @@ const isDeviceName = (text: string): boolean =>
 
 /** What is left must leave: DEL and GC mind only what they need. */
 function wrongConfig(command: CniCommand, config: JsonObject): Refusal | undefined {
-  const { cniVersion, name, vni } = config;
+  const { cniVersion, name, vni, mode } = config;
   if (typeof cniVersion !== 'string' || !CNI_VERSIONS.includes(cniVersion))
     return refuse(
       'version',
@@ -172,6 +177,8 @@ function wrongConfig(command: CniCommand, config: JsonObject): Refusal | undefin
     );
   if (vni !== undefined && !(Number.isInteger(vni) && Number(vni) >= 1 && Number(vni) <= MAX_VNI))
     return refuse('config', `vni ${short(vni)} is no whole number from 1 to ${MAX_VNI}`);
+  if (mode !== undefined && !POD_MODES.some((known) => known === mode))
+    return refuse('config', `mode ${short(mode)} is none of ${POD_MODES.join(', ')}`);
   if (!isObject(config.prevResult))
     return refuse(
       'config',

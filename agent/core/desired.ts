@@ -1,5 +1,6 @@
 // From roster, configuration, pods and links to the state the kernel shall have. Pure; the output is sorted, so
 // equal inputs give equal states whatever order they came in.
+import { permissiveEntries } from './adoption';
 import { addressFamily, hostPrefix } from './bytes';
 import {
   type IpAddress,
@@ -55,6 +56,8 @@ export interface OverlayConfig {
   readonly protectedPrefixes: readonly PrefixesOfVni[];
   /** Of the host's VNI: addresses that belong to whichever node has the pod. */
   readonly pools: readonly Prefix[];
+  /** Of the host's VNI: what permissive pods speak with in clear until a node announces it. */
+  readonly permissivePrefixes?: readonly Prefix[];
 }
 
 /** A peer that takes part: live, reachable over a family we share, with a number. */
@@ -81,6 +84,8 @@ export interface DesiredInput {
   readonly remotePods?: readonly RemotePod[];
   /** Devices whose pod has ended but which still stand: without an entry of their own their hooks drop everything. */
   readonly closing?: readonly number[];
+  /** What nodes have ever announced of the permissive prefixes: never in clear again. */
+  readonly adopted?: readonly Prefix[];
 }
 
 /** Peers' numbers are 32-bit; 0 and 0xffffffff have meanings of their own (abi.h). */
@@ -218,7 +223,7 @@ function podAddresses({ config, roster, peers, pods, remotePods = [] }: DesiredI
  * Nodes that are not live keep their addresses as PEER_NONE: traffic to them is dropped, not sent in clear.
  */
 function overlayEntries(
-  { config, roster, peers, pods }: DesiredInput,
+  { config, roster, peers, pods, adopted = [] }: DesiredInput,
   addresses: readonly PodAddress[],
 ): OverlayEntry[] {
   const entries = new Map<string, OverlayEntry>();
@@ -252,6 +257,10 @@ function overlayEntries(
   }
   for (const { vni, address, peer } of addresses)
     if (vnis.has(vni)) claim(vni, hostPrefix(address), peer, false);
+  for (const entry of permissiveEntries(config, roster, adopted)) {
+    const key = `${entry.vni}/${entry.prefix}`;
+    if (!entries.has(key)) entries.set(key, entry);
+  }
   claimAll(config.protectedPrefixes, [], PEER_NONE);
   return [...entries.values()].sort((a, b) => a.vni - b.vni || compare(a.prefix, b.prefix));
 }

@@ -103,13 +103,14 @@ const PEERS = same(
   peerKey,
   (a, b) => a.identity === b.identity && a.vtep === b.vtep && a.local === b.local && a.mac === b.mac,
 );
-const OVERLAY = same(overlayKey, (a, b) => a.peer === b.peer && a.node === b.node);
+const OVERLAY = same(overlayKey, (a, b) => a.peer === b.peer && a.node === b.node && a.clear === b.clear);
 const PODS = same(
   podKey,
   (a, b) =>
     a.vni === b.vni &&
     a.mac === b.mac &&
     a.hostMac === b.hostMac &&
+    a.permissive === b.permissive &&
     [...a.addresses].sort().join() === [...b.addresses].sort().join(),
 );
 const HOOKS: Comparison<HookEntry, ActualHook> = {
@@ -185,11 +186,11 @@ function raiseSteps({ vxlan: { name } }: DesiredState, actual: ActualState): Ste
 
 /**
  * Until the bus was read to its end, a prefix without an owner may only be one whose owner we have not read yet: an
- * adopted entry that leads to a peer stands.
+ * adopted entry that leads to a peer stands, and nothing begins to be in clear.
  */
 function disowns(entry: OverlayEntry, actual: ReadonlyMap<string, OverlayEntry>): boolean {
   const found = actual.get(overlayKey(entry));
-  return entry.peer === PEER_NONE && found !== undefined && isPeer(found.peer);
+  return entry.peer === PEER_NONE && (entry.clear === true || (found !== undefined && isPeer(found.peer)));
 }
 
 const isPeer = (number: PeerNumber): boolean => number !== PEER_LOCAL && number !== PEER_NONE;

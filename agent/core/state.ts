@@ -9,6 +9,8 @@ export interface OverlayEntry {
   readonly peer: PeerNumber;
   /** A node's own address (abi.h OVERLAY_F_NODE), not a pod prefix. */
   readonly node: boolean;
+  /** Not adopted yet (abi.h OVERLAY_F_CLEAR): permissive pods speak with it in clear. With PEER_NONE only. */
+  readonly clear?: true;
 }
 
 /** One entry of `peers`, and through `vteps` of the outer addresses that are the peer's. */
@@ -66,6 +68,8 @@ export interface PodEntry {
   readonly mac: string;
   readonly hostMac: string;
   readonly addresses: readonly IpAddress[];
+  /** May speak in clear with what is not adopted (abi.h POD_F_PERMISSIVE). */
+  readonly permissive?: true;
 }
 
 /** A route marked with our route protocol. */

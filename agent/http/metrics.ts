@@ -136,6 +136,7 @@ export class Metrics implements Measures {
 
   private trafficMetrics(): void {
     const drops = this.counter('drops_total', 'Packets dropped', ['reason', 'direction']);
+    const clear = this.counter('clear_packets_total', 'Packets of permissive pods in clear', ['direction']);
     const sealedPackets = this.counter('sealed_packets_total', 'Packets encrypted', ['peer']);
     const sealedBytes = this.counter('sealed_bytes_total', 'Bytes of inner frames encrypted', ['peer']);
     const openedPackets = this.counter('opened_packets_total', 'Packets authenticated and decrypted', [
@@ -143,8 +144,11 @@ export class Metrics implements Measures {
     ]);
     const openedBytes = this.counter('opened_bytes_total', 'Bytes of inner frames decrypted', ['peer']);
     this.fills.push((status) => {
-      for (const metric of [drops, sealedPackets, sealedBytes, openedPackets, openedBytes]) metric.reset();
+      for (const metric of [drops, clear, sealedPackets, sealedBytes, openedPackets, openedBytes])
+        metric.reset();
       for (const { reason, direction, packets } of status.drops) drops.inc({ reason, direction }, packets);
+      clear.inc({ direction: 'egress' }, status.adoption.sent.packets);
+      clear.inc({ direction: 'ingress' }, status.adoption.received.packets);
       for (const { node: peer, sealed, opened } of status.peers) {
         sealedPackets.inc({ peer }, sealed.packets);
         sealedBytes.inc({ peer }, sealed.bytes);
@@ -182,6 +186,7 @@ export class Metrics implements Measures {
       'mode',
     ]);
     const pods = this.gauge('pods', 'Local pods', ['ready']);
+    const permissive = this.gauge('permissive_pods', 'Local pods that may speak in clear');
     this.fills.push((status) => {
       for (const metric of [entries, capacity, evictions, attached]) metric.reset();
       for (const { map, entries: used, capacity: room, evicted } of status.maps) {
@@ -193,6 +198,7 @@ export class Metrics implements Measures {
         attached.set({ hook: program, device, mode: mode === '' ? 'none' : mode }, mode === '' ? 0 : 1);
       for (const ready of [true, false])
         pods.set({ ready: String(ready) }, status.pods.filter((pod) => pod.ready === ready).length);
+      permissive.set(status.adoption.permissivePods);
     });
   }
 

@@ -87,6 +87,7 @@ export const pod = record({
   name: text,
   namespace: text,
   vni: whole,
+  mode: text,
   netnsPath: text,
   hostDevice: text,
   addresses: texts,
@@ -137,12 +138,21 @@ export const flow = record({
   unreported: whole,
 });
 
+const adoption = record({
+  permissivePods: whole,
+  permissivePrefixes: texts,
+  adoptedPrefixes: texts,
+  sent: traffic,
+  received: traffic,
+});
+
 export const status = record({
   node,
   readiness,
   bus,
   peers: list(peer),
   pods: list(pod),
+  adoption,
   sas: list(sa),
   drops: list(drop),
   recentDrops: list(flow),
@@ -181,5 +191,6 @@ export const attachRequest = {
     name: { type: 'string', maxLength: 253 },
     namespace: { type: 'string', maxLength: 253 },
     vni: { type: 'integer', minimum: 1, maximum: 16777215 },
+    mode: { type: 'string', enum: ['strict', 'permissive'] },
   },
 } as const;

@@ -1,6 +1,6 @@
 // Reads what the data plane has counted: drops and traffic, per CPU, summed here. Resets nothing.
-import { decodeCounter, decodeDropKey, decodePeerKey, decodePeerStats } from '../abi/codec';
-import type { DropCount, PeerTraffic } from '../ports';
+import { type Counter, decodeCounter, decodeDropKey, decodePeerKey, decodePeerStats } from '../abi/codec';
+import type { ClearTraffic, DropCount, PeerTraffic } from '../ports';
 import { attempt } from './fault';
 import type { Fd, Native } from './native';
 import { perCpuBytes } from './tables';
@@ -32,6 +32,22 @@ export function readTraffic(native: Native, peerStats: Fd): PeerTraffic[] {
     return { peer: decodePeerKey(key), ...sum };
   });
 }
+
+/** By enum direction. */
+export function readClear(native: Native, clearStats: Fd): ClearTraffic {
+  const size = attempt('look at counters of clear text', () => native.mapInfo(clearStats)).valueSize;
+  const [sent = NOTHING, received = NOTHING] = attempt('list counters of clear text', () =>
+    native.mapEntries(clearStats),
+  )
+    .sort((a, b) => a.key.readUInt32LE() - b.key.readUInt32LE())
+    .map(({ value }) => sum([...perCpu(value, size)].map(decodeCounter)));
+  return { sent, received };
+}
+
+const NOTHING: Counter = { packets: 0n, bytes: 0n };
+
+const sum = (counters: readonly Counter[]): Counter =>
+  counters.reduce((a, b) => ({ packets: a.packets + b.packets, bytes: a.bytes + b.bytes }), NOTHING);
 
 function* perCpu(value: Buffer, valueSize: number): Generator<Buffer> {
   const step = perCpuBytes(valueSize);

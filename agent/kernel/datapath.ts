@@ -8,6 +8,7 @@ import type { DatapathSettings, HookEntry, OverlayEntry, PeerEntry, PodEntry } f
 import { KernelError } from '../errors';
 import type {
   AttachedHook,
+  ClearTraffic,
   Datapath,
   DropCount,
   FlowReport,
@@ -16,7 +17,7 @@ import type {
   SaTables,
   Table,
 } from '../ports';
-import { readDrops, readTraffic } from './counters';
+import { readClear, readDrops, readTraffic } from './counters';
 import { attempt, isErrno, kernelError } from './fault';
 import { Hooks, type XdpChoice } from './hooks';
 import type { Fd, Native } from './native';
@@ -29,7 +30,7 @@ import { type MapUsage, MapUsages } from './usage';
 
 const CONFIG_KEY = Buffer.alloc(4);
 /** Those that bpf/drop.h would make a 0 of. */
-const FORBIDDEN_STAMPS: readonly number[] = [0, 0xffff, 0x0ff0];
+const FORBIDDEN_STAMPS: readonly number[] = [0, 0xffff, 0x0ff0, 0xf00f, 0xff00];
 
 export interface DatapathOptions {
   /** Folder of the compiled objects. */
@@ -151,6 +152,10 @@ class PinnedDatapath implements Datapath {
 
   dropCounts(): DropCount[] {
     return readDrops(this.native, this.map('drops'));
+  }
+
+  clearTraffic(): ClearTraffic {
+    return readClear(this.native, this.map('clear_stats'));
   }
 
   peerTraffic(): PeerTraffic[] {

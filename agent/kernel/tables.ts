@@ -33,7 +33,12 @@ export function createOverlayTable(native: Native, overlay: Fd): Table<OverlayEn
     name,
     capacity: native.mapInfo(overlay).maxEntries,
     key: (entry) => `${entry.vni}/${entry.prefix}`,
-    equal: (a, b) => a.vni === b.vni && a.prefix === b.prefix && a.peer === b.peer && a.node === b.node,
+    equal: (a, b) =>
+      a.vni === b.vni &&
+      a.prefix === b.prefix &&
+      a.peer === b.peer &&
+      a.node === b.node &&
+      a.clear === b.clear,
     list: () =>
       attempt('list overlay', () => native.mapEntries(overlay)).map(({ key, value }) =>
         decodeOverlay(key, value),

@@ -12,6 +12,7 @@ const UNCOUNTED: ReadonlySet<string> = new Set([
   'meters',
   'flow_seen',
   'translated',
+  'clear_stats',
   'policy_state',
   'policy_work',
   'connection_stats',

@@ -1,5 +1,6 @@
 // The container runtime's calls, as the CNI plugin carries them here: one call in, one answer out, never a throw.
 // What a pod is and how it is hooked is the pod store's; what the words mean is core/cni.ts'.
+import { MODE_ANNOTATION, type PodMode } from '../core/adoption';
 import { CNI_CODE, type CniCall, type CniCode, decodeCniCall, type JsonObject, passOn } from '../core/cni';
 import { KernelError, VxsealError } from '../errors';
 import type { Clock, CniAnswer, CniAnswerer, Log, Measures, PodGate } from '../ports';
@@ -54,19 +55,33 @@ export class CniSource implements CniAnswerer {
 
   private async add(call: CniCall): Promise<CniAnswer> {
     const { attachment, netnsPath, pod, annotations, vni } = call;
+    const mode = this.modeOf(call);
+    if (mode === 'off') {
+      const name = `${pod.namespace}/${pod.name}`;
+      this.parts.log.info({ ...attachment, pod: name }, 'pod is off: not hooked, not part of the overlay');
+      return { ok: true, body: text(passOn(call, Number.POSITIVE_INFINITY)) };
+    }
     const { mtuBytes } = await this.pods.attach({
       netnsPath,
       device: attachment.ifname,
       name: pod.name,
       namespace: pod.namespace,
       ...(vni === undefined ? {} : { vni }),
+      ...(mode === 'strict' ? {} : { mode }),
       runtime: { attachment, uid: pod.uid, annotations },
     });
     return { ok: true, body: text(passOn(call, mtuBytes)) };
   }
 
-  private async check({ attachment, netnsPath }: CniCall): Promise<CniAnswer> {
+  private modeOf({ mode, annotations }: CniCall): PodMode {
+    return this.pods.choose({ network: mode, annotation: annotations[MODE_ANNOTATION] });
+  }
+
+  /** A pod that is off has nothing here that could be wrong. */
+  private async check(call: CniCall): Promise<CniAnswer> {
+    const { attachment, netnsPath } = call;
     const faults = await this.pods.check(attachment, netnsPath);
+    if (faults === undefined && this.modeOf(call) === 'off') return DONE;
     if (faults === undefined)
       return this.fail(
         CNI_CODE.unknownContainer,

@@ -231,6 +231,7 @@ async function measure(nodes: number, dir: string): Promise<void> {
       highestOfPods: new Map(),
       cni: (pods) => new CniSource(pods, { log, clock, measures }),
       identity: () => identity,
+      adopted: { former: [], save: async () => undefined },
       checkpoint: new MemoryCheckpoint(),
       epochFile: new MemoryEpochFile(),
       randomSecret: () => new Uint8Array(randomBytes(32)),

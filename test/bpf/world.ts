@@ -108,12 +108,12 @@ export class World {
     native.mapUpdate(this.map('config'), u32(0), value);
   }
 
-  /** `prefix` like "10.1.0.0/24"; peer 0 is this node, 0xffffffff nobody. */
-  own(vni: number, prefix: string, peer: number, node = false): void {
+  /** `prefix` like "10.1.0.0/24"; peer 0 is this node, 0xffffffff nobody. `clear`: OVERLAY_F_CLEAR. */
+  own(vni: number, prefix: string, peer: number, node = false, clear = false): void {
     const [address = '', length = ''] = prefix.split('/');
     const bits = Number(length) + (address.includes(':') ? 0 : 96);
     const key = Buffer.concat([u32(32 + bits, vni), mapped(address)]);
-    native.mapUpdate(this.map('overlay'), key, u32(peer, node ? 1 : 0));
+    native.mapUpdate(this.map('overlay'), key, u32(peer, (node ? 1 : 0) | (clear ? 2 : 0)));
   }
 
   peer(number: number, vtep: string, local: string): void {
@@ -174,6 +174,24 @@ export class World {
     for (const address of addresses) {
       native.mapUpdate(this.map('endpoints'), Buffer.concat([u32(vni), mapped(address)]), u32(ifindex, 0));
     }
+  }
+
+  /** The pod may speak in clear (POD_F_PERMISSIVE), or may not any more. */
+  permit(ifindex: number, vni: number, permissive: boolean): void {
+    const value = Buffer.concat([u32(vni, permissive ? 1 : 0), Buffer.alloc(16)]);
+    native.mapUpdate(this.map('pods'), u32(ifindex), value);
+  }
+
+  /** Packets counted in clear since the last call, [sent, received]; then cleared. */
+  inClear(): number[] {
+    return [0, 1].map((direction) => {
+      const value = native.mapLookup(this.map('clear_stats'), u32(direction));
+      if (!value) throw new Error('no counter of clear text');
+      let packets = 0n;
+      for (let at = 0; at < value.length; at += 16) packets += value.readBigUInt64LE(at);
+      native.mapUpdate(this.map('clear_stats'), u32(direction), Buffer.alloc(value.length));
+      return Number(packets);
+    });
   }
 
   /** Runs a tc program on a frame that is at device 1 (loopback). */

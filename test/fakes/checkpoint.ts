@@ -1,6 +1,8 @@
 // Files of the control room, kept in memory: real ones would take wall time that a manual clock does not see.
+import type { AdoptedPrefixes } from '../../agent/control/adoption';
 import type { Checkpoint, SavedPod } from '../../agent/control/checkpoint';
 import type { EpochFile } from '../../agent/control/epochs';
+import type { Prefix } from '../../agent/core/ids';
 
 export class MemoryCheckpoint implements Checkpoint {
   pods: readonly SavedPod[] = [];
@@ -10,6 +12,14 @@ export class MemoryCheckpoint implements Checkpoint {
   }
   async save(pods: readonly SavedPod[]): Promise<void> {
     this.pods = pods;
+  }
+}
+
+export class MemoryAdopted implements AdoptedPrefixes {
+  former: readonly Prefix[] = [];
+
+  async save(prefixes: readonly Prefix[]): Promise<void> {
+    this.former = prefixes;
   }
 }
 

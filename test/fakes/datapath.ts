@@ -15,6 +15,7 @@ import type {
 import { KernelError } from '../../agent/errors';
 import type {
   AttachedHook,
+  ClearTraffic,
   Datapath,
   DropCount,
   FlowReport,
@@ -247,6 +248,11 @@ export class FakeDatapath implements Datapath {
   }
   dropCounts(): DropCount[] {
     return [...this.pins.drops.values()];
+  }
+  clear: ClearTraffic = { sent: { packets: 0n, bytes: 0n }, received: { packets: 0n, bytes: 0n } };
+
+  clearTraffic(): ClearTraffic {
+    return this.clear;
   }
   peerTraffic(): PeerTraffic[] {
     return [...this.pins.traffic].map(([peer, { sealed, opened }]) => ({

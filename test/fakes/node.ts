@@ -15,7 +15,7 @@ import type { BusRecord, Clock, Measures, TopologyBus, UnderlayTuner } from '../
 import { PodAnnouncer } from '../../agent/sources/announcepods';
 import { CniSource } from '../../agent/sources/cni';
 import { FakeBus, type MemoryTopics } from './bus';
-import { MemoryCheckpoint, MemoryEpochFile } from './checkpoint';
+import { MemoryAdopted, MemoryCheckpoint, MemoryEpochFile } from './checkpoint';
 import { type ManualClock, MortalClock } from './clock';
 import type { FakePins } from './datapath';
 import type { FakeFabric } from './fabric';
@@ -106,6 +106,7 @@ export class FakeNode {
   readonly pins: FakePins;
   readonly log = new QuietLog();
   readonly checkpoint = new MemoryCheckpoint();
+  readonly adopted = new MemoryAdopted();
   /** Counts from the next renew() on. */
   psk: PreSharedKey | undefined;
   /** Nodes, and authors of policy, whose records this one refuses. */
@@ -234,6 +235,7 @@ export class FakeNode {
         cni: (pods) => new CniSource(pods, { log: this.log, clock: this.clock, measures: NO_MEASURES }),
         identity: () => ({ grant: { vteps: [vtep] }, notBeforeMs: 0, notAfterMs: Number.MAX_SAFE_INTEGER }),
         psk: this.psk,
+        adopted: this.adopted,
         checkpoint: this.checkpoint,
         epochFile: this.epochFile,
         randomSecret: () => {

@@ -46,6 +46,7 @@ export function samplePod(changes: Partial<PodStatus> = {}): PodStatus {
     name: 'pod1-1',
     namespace: 'default',
     vni: 1,
+    mode: 'strict',
     netnsPath: '/run/netns/pod1-1',
     hostDevice: 'pod1-1',
     addresses: ['10.244.1.2'],
@@ -115,6 +116,13 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
     },
     peers: [samplePeer()],
     pods: [samplePod()],
+    adoption: {
+      permissivePods: 0,
+      permissivePrefixes: ['10.244.3.0/24'],
+      adoptedPrefixes: [],
+      sent: { packets: 5, bytes: 420 },
+      received: { packets: 4, bytes: 336 },
+    },
     sas: [
       {
         direction: 'tx',

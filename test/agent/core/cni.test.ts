@@ -47,6 +47,7 @@ test('1 a kubelet call says which pod it is', () => {
     pod: { name: 'web-1', namespace: 'shop', uid: 'u-1' },
     annotations: { a: 'b' },
     vni: 7,
+    mode: undefined,
     prevResult: CONFIG.prevResult,
     valid: undefined,
   });

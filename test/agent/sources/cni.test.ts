@@ -1,4 +1,5 @@
 // The runtime's calls against a gate of pods: what reaches the pods, and what is answered by which code.
+import { type AskedMode, chooseMode, type PodMode, type WeakerMode } from '../../../agent/core/adoption';
 import { KernelError, VxsealError } from '../../../agent/errors';
 import type { PodGate, PodRequest } from '../../../agent/ports';
 import { CniSource } from '../../../agent/sources/cni';
@@ -11,9 +12,15 @@ class FakeGate implements PodGate {
   failure: Error | undefined;
   faults: readonly string[] | undefined = [];
   blocked: readonly string[] = [];
+  allowed: readonly WeakerMode[] = [];
 
   async attach(request: PodRequest): Promise<{ readonly mtuBytes: number }> {
     return this.note({ mtuBytes: 1408 }, 'attach', request);
+  }
+  choose(asked: AskedMode): PodMode {
+    const chosen = chooseMode(asked, this.allowed);
+    if (chosen.ok) return chosen.value;
+    throw new VxsealError('request', chosen.detail, 'allow it');
   }
   async detach(...args: unknown[]): Promise<boolean> {
     return this.note(true, 'detach', ...args);
