@@ -16,7 +16,7 @@ export interface AdoptedPrefixes {
 
 export interface AdoptionSettings {
   readonly hostVni: Vni;
-  readonly permissivePrefixes: readonly Prefix[];
+  readonly permissivePrefixes?: readonly Prefix[];
 }
 
 const OBJECT = 'adopted prefixes';
@@ -49,7 +49,7 @@ export class Adoption {
   }
 
   private concerns(prefix: Prefix): boolean {
-    return this.settings.permissivePrefixes.some((permissive) => overlaps(permissive, prefix));
+    return (this.settings.permissivePrefixes ?? []).some((permissive) => overlaps(permissive, prefix));
   }
 
   private async save(): Promise<void> {

@@ -77,21 +77,16 @@ export class ControlRoom implements AgentView {
     private readonly settings: RoomSettings,
     private readonly parts: RoomParts,
   ) {
-    const { clock, log, datapath, netlink } = parts;
+    const { clock, log, datapath, netlink, identity } = parts;
     this.startedMs = clock.nowMs();
     this.problems = new Problems(clock, log);
     this.states = new PeerStates(clock, log);
-    this.warnings = new Warnings(settings.node, {
-      clock,
-      problems: this.problems,
-      identity: parts.identity,
-      busStatus: () => parts.bus.status(),
-    });
+    const busStatus = () => parts.bus.status();
+    this.warnings = new Warnings(settings.node, { clock, problems: this.problems, identity, busStatus });
     this.epochs = new Epochs(parts.epochFile, clock, parts.randomSecret);
     this.intakes = this.makeIntakes();
     this.pods = this.makePods();
-    const { hostVni, permissivePrefixes = [] } = settings.overlay;
-    this.adoption = new Adoption({ hostVni, permissivePrefixes }, parts.adopted, this.problems);
+    this.adoption = new Adoption(settings.overlay, parts.adopted, this.problems);
     this.cni = parts.cni(this.pods);
     this.reconciler = new Reconciler(settings, {
       clock,
@@ -209,15 +204,8 @@ export class ControlRoom implements AgentView {
     const index = PeerIndex.of(picture);
     const sending = new Map<PeerNumber, string>();
     for (const { entry } of picture.peers) {
-      const sas = index.tx(entry.number);
-      if (sas.length > 0)
-        sending.set(
-          entry.number,
-          sas
-            .map((sa) => sa.fingerprint)
-            .sort()
-            .join(),
-        );
+      const fingerprints = index.tx(entry.number).map((sa) => sa.fingerprint);
+      if (fingerprints.length > 0) sending.set(entry.number, fingerprints.sort().join());
     }
     this.prober.watch(sending.keys(), picture.mtuBytes);
     for (const [peer, fingerprints] of sending) {
@@ -383,12 +371,9 @@ export class ControlRoom implements AgentView {
   private makePods(): PodStore {
     const { opener, netlink, clock, log, checkpoint } = this.parts;
     const { hostVni, prefixes, pools } = this.settings.overlay;
+    const own = [...prefixes, { vni: hostVni, prefixes: pools }];
     return new PodStore(
-      {
-        hostVni,
-        prefixes: [...prefixes, { vni: hostVni, prefixes: pools }],
-        allowedModes: this.settings.allowedModes ?? [],
-      },
+      { hostVni, prefixes: own, allowedModes: this.settings.allowedModes ?? [] },
       {
         opener,
         netlink,

@@ -107,6 +107,7 @@ node node1: ready, up 2h13m, epoch 4, version 0.1.0
   underlay  192.0.2.1 on eth0 (1500)
   bus       directory: in sync, last seen 2s ago; records refused: bad-signature 2
   identity  certificate ends in 20 days
+  adoption  0 pods permissive towards 10.244.3.0/24; in clear: 5 packets sent, 4 received
 
 PEERS  1 of 1 up
 PEER   STATE      RTT  LOSS   SENT  RECEIVED  EPOCHS  LAST  WHY
@@ -208,7 +209,7 @@ describe('listings', () => {
     const pods = await vxseal(['pods']);
     expect(pods.code).toBe(1);
     expect(pods.out.split('\n')[2]).toBe(
-      'default/b       not ready  10.244.1.2    1  1408  pod1-1  4:4026532001  no hook',
+      'default/b       not ready  strict  10.244.1.2    1  1408  pod1-1  4:4026532001  no hook',
     );
     expect((await vxseal(['sas'])).out.split('\n')[1]).toBe(
       'node2  tx           1  0x1a2b3c4d  0011223344556677     12345  1.1T left     -',

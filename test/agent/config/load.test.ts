@@ -111,6 +111,8 @@ test('every key can be given in each of the three ways, and says the same', () =
       yaml: [{ prefixes: ['10.0.0.0/8'] }, { vni: 5, prefixes: ['10.0.0.0/9'] }],
     },
     'overlay.pools': { text: '77=10.9.0.0/16', yaml: ['10.9.0.0/16'] },
+    'adoption.permissivePrefixes': { text: '10.8.0.0/16', yaml: [{ vni: 77, prefixes: ['10.8.0.0/16'] }] },
+    'adoption.allow': { text: 'off,permissive', yaml: ['off', 'permissive'] },
     'policies.path': { text: '/etc/vxseal/policies', yaml: '/etc/vxseal/policies' },
     'keys.packetLimit': { text: '9223372036854775808', yaml: '9223372036854775808' },
     'keys.leaseMs': { text: '1h30m', yaml: 5_400_000 },

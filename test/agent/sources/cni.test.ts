@@ -135,6 +135,53 @@ test('5 STATUS says what is in the way', async () => {
   });
 });
 
+const annotated = (mode: string) => ({
+  runtimeConfig: { 'io.kubernetes.cri.pod-annotations': { 'vxseal.io/mode': mode } },
+});
+
+describe('5a the mode of a pod', () => {
+  // network, annotation, allowed -> what the pods are asked for, or the code
+  const table: [object, object, readonly WeakerMode[], string | number][] = [
+    [{}, {}, [], 'strict'],
+    [{ mode: 'strict' }, annotated('strict'), [], 'strict'],
+    [{ mode: 'permissive' }, {}, [], 7],
+    [{ mode: 'off' }, {}, ['permissive'], 7],
+    [{ mode: 'permissive' }, {}, ['permissive'], 'permissive'],
+    [{}, annotated('permissive'), [], 7],
+    [{}, annotated('permissive'), ['off'], 7],
+    [{}, annotated('permissive'), ['permissive'], 'permissive'],
+    [{ mode: 'permissive' }, annotated('strict'), [], 'strict'],
+    [{ mode: 'strict' }, annotated('off'), ['permissive'], 7],
+    [{ mode: 'strict' }, annotated('off'), ['off'], 'off'],
+    [{}, annotated('Permissive'), ['permissive', 'off'], 7],
+    [{}, annotated(''), ['permissive', 'off'], 7],
+    [{ mode: 'open' }, {}, ['permissive', 'off'], 7],
+    [{ mode: 7 }, {}, ['permissive', 'off'], 7],
+  ];
+  test.each(table)(
+    'network %j, annotation %j, allowed %j: %s',
+    async (network, annotation, allowed, expected) => {
+      gate.allowed = allowed;
+      const answer = await call('ADD', { ...network, ...annotation });
+      const [asked] = gate.calls.map(([, request]) => (request as PodRequest).mode ?? 'strict');
+      if (typeof expected === 'number') expect(answer).toMatchObject({ ok: false, body: { code: expected } });
+      else expect(answer).toEqual({ ok: true, body: prevResult });
+      expect(asked).toBe(expected === 'strict' || expected === 'permissive' ? expected : undefined);
+    },
+  );
+
+  test('off: the result goes on untouched, CHECK and DEL are content', async () => {
+    gate.allowed = ['off'];
+    const large = { cniVersion: '0.4.0', interfaces: [{ name: 'eth0', sandbox: '/run/netns/p', mtu: 9000 }] };
+    expect(await call('ADD', { mode: 'off', prevResult: large })).toEqual({ ok: true, body: large });
+    expect(gate.calls).toEqual([]);
+    gate.faults = undefined;
+    expect(await call('CHECK', { mode: 'off' })).toEqual({ ok: true, body: '' });
+    expect(await call('CHECK', {})).toMatchObject({ ok: false, body: { code: 3 } });
+    expect(await call('DEL', { mode: 'off' })).toEqual({ ok: true, body: '' });
+  });
+});
+
 test('6 what cannot be read is refused before it reaches a pod', async () => {
   expect(await call('ADD', { vni: 'x' })).toMatchObject({ ok: false, body: { code: 7 } });
   expect(await call('ADD', { cniVersion: '0.2.0' })).toMatchObject({ ok: false, body: { code: 1 } });
