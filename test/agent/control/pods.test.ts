@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type Checkpoint, FileCheckpoint } from '../../../agent/control/checkpoint';
 import type { AttachedPod } from '../../../agent/control/inspection';
 import { PodStore } from '../../../agent/control/pods';
+import type { WeakerMode } from '../../../agent/core/adoption';
 import type { Prefix, Vni } from '../../../agent/core/ids';
 import { MemoryCheckpoint } from '../../fakes/checkpoint';
 import { ManualClock } from '../../fakes/clock';
@@ -24,6 +25,7 @@ afterEach(() => rmSync(runDir, { recursive: true }));
 function bench(
   world = { host: new FakeNetwork(), opener: new FakeNetnsOpener() },
   checkpoint: Checkpoint = new MemoryCheckpoint(),
+  allowedModes: readonly WeakerMode[] = [],
 ) {
   const clock = new ManualClock();
   const log = new QuietLog();
@@ -33,20 +35,23 @@ function bench(
     mtuBytes: 1408 as number | undefined,
     blockers: [] as string[],
   };
-  const store = new PodStore(settings, {
-    opener: world.opener,
-    netlink: world.host.netlink(),
-    clock,
-    log,
-    checkpoint,
-    mtuBytes: () => control.mtuBytes,
-    reconcile: async () => {
-      control.passes += 1;
-      await store.dropVanished([...world.host.linkTable.values()]);
+  const store = new PodStore(
+    { ...settings, allowedModes },
+    {
+      opener: world.opener,
+      netlink: world.host.netlink(),
+      clock,
+      log,
+      checkpoint,
+      mtuBytes: () => control.mtuBytes,
+      reconcile: async () => {
+        control.passes += 1;
+        await store.dropVanished([...world.host.linkTable.values()]);
+      },
+      missing: (pod) => control.missing(pod),
+      blockers: () => control.blockers,
     },
-    missing: (pod) => control.missing(pod),
-    blockers: () => control.blockers,
-  });
+  );
   return { ...world, clock, log, control, store };
 }
 const ask = (path: string) => ({ netnsPath: path, name: 'web', namespace: 'shop' });
@@ -343,4 +348,29 @@ test('12 the device of a pod that the runtime ends is closing until it goes or a
   host.dropLink(hostDevice.ifindex);
   await store.dropVanished([...host.linkTable.values()]);
   expect(store.closing()).toEqual([]);
+});
+
+test('13 a mode that is not allowed is refused, and after a restart without it the pod is strict', async () => {
+  const world = bench();
+  const { path } = addPod(world.host, world.opener, 'pod1', '10.1.0.5');
+  await expect(world.store.attach({ ...ask(path), mode: 'permissive' })).rejects.toMatchObject({
+    code: 'request',
+  });
+  const checkpoint = new FileCheckpoint(runDir, world.log);
+  const allowing = bench(world, checkpoint, ['permissive', 'off']);
+  await expect(allowing.store.attach({ ...ask(path), mode: 'off' })).rejects.toMatchObject({
+    code: 'request',
+  });
+  await expect(allowing.store.attach({ ...ask(path), mode: 'permissive', vni: 7 })).rejects.toMatchObject({
+    code: 'request',
+  });
+  await allowing.store.attach({ ...ask(path), mode: 'permissive' });
+  const permissive = async (allowed: readonly WeakerMode[]) => {
+    const { store } = bench(world, new FileCheckpoint(runDir, world.log), allowed);
+    await store.reload();
+    return store.list().map(({ entry }) => entry.permissive);
+  };
+  expect(await permissive(['permissive'])).toEqual([true]);
+  expect(await permissive([])).toEqual([undefined]);
+  expect(await permissive(['permissive'])).toEqual([undefined]);
 });

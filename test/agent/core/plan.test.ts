@@ -222,6 +222,22 @@ test.each([
   expect(verbs(plan(desired, actual, inSync))).toEqual(put ? ['put-overlay'] : []);
 });
 
+test.each([
+  // in sync, was in clear, is to be: written
+  [1, false, false, true, false],
+  [2, true, false, true, true],
+  [3, false, true, false, true],
+  [4, false, true, true, false],
+])('%i: clear text, in sync %s, from %s to %s: %s', (_, inSync, before, after, put) => {
+  const entry = (clear: boolean) => ({
+    ...overlay('10.4.0.0/16', 0xffffffff),
+    ...(clear ? { clear: true as const } : {}),
+  });
+  const actual = { ...STANDING, overlay: [entry(before)] };
+  const steps = plan({ ...EMPTY, overlay: [entry(after)] }, actual, inSync);
+  expect(verbs(steps)).toEqual(put ? ['put-overlay'] : []);
+});
+
 test('an SA with another key is replaced, kept ones stay', () => {
   const actual = {
     ...STANDING,
