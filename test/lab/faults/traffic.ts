@@ -1,7 +1,7 @@
 // Traffic between two pods whose every byte can be told: streams both ways, datagrams that are echoed, datagrams with
 // numbers in one direction. Says what became of it; judges nothing.
 import { drops, risen } from '../api';
-import { until } from '../command';
+import { inNetns, run, until } from '../command';
 import type { Context } from '../context';
 import type { StreamReport } from '../endpoint';
 import { leaks } from '../proofs/reach';
@@ -14,6 +14,7 @@ const PACKETS_PER_SECOND = 300;
 const ECHOED = 900;
 const NUMBERED = 400;
 const NUMBERED_BYTES = 1000;
+const [TOGETHER, PAUSE_MS] = [25, 200];
 const STREAM_BYTES = 1 << 20;
 /** Of silence: a stream that lost its last segment again and again waits for seconds. */
 const STREAM_SILENCE_MS = 30_000;
@@ -36,7 +37,7 @@ export interface Outcome {
     readonly overtaken: number;
   };
   readonly leaks: readonly string[];
-  /** Packets that queues and devices of a busy machine had no room for. */
+  /** Packets that queues, devices and sockets of a busy machine had no room for. */
   readonly overflown: number;
   /** Everything that was counted anywhere, for a report. */
   readonly counted: string;
@@ -103,12 +104,28 @@ async function exchange(context: Context): Promise<Pick<Outcome, 'brokenStreams'
     a.exchange('tcp', two.address, ECHO_PORT, text, STREAM_SILENCE_MS),
     b.exchange('tcp', one.address, ECHO_PORT, text, STREAM_SILENCE_MS),
   ];
-  for (let number = 0; number < NUMBERED; number++)
+  for (let number = 0; number < NUMBERED; number++) {
     await a.cast(two.address, SINK_PORT, numberedPayload(context, number));
+    // A socket's buffer holds a hundred: the sender waits for the receiver now and then, answered or not.
+    if (number % TOGETHER === 0)
+      await a.exchange('udp', two.address, ECHO_PORT, context.payload(32), PAUSE_MS);
+  }
   const whole = await Promise.all(streams);
   const echoed = await a.stopStream(ECHOED, DRAIN_MS);
   const names = [`${one.name} -> ${two.name}`, `${two.name} -> ${one.name}`];
   return { echoed, brokenStreams: names.filter((_, index) => whole[index] !== true) };
+}
+
+/** Datagrams for which the sockets of the two pods had no room (SNMP, RFC 4113). */
+function socketOverflow(context: Context): number {
+  return [1, 2].reduce((sum, index) => {
+    const text = run(inNetns(context.pod(index).netns, ['cat', '/proc/net/snmp']));
+    const [names, values] = text
+      .split('\n')
+      .filter((line) => line.startsWith('Udp: '))
+      .map((line) => line.split(' '));
+    return sum + Number(values?.[names?.indexOf('RcvbufErrors') ?? -1] ?? 0);
+  }, 0);
 }
 
 /** All of it over bad cables; then the cables are good again, and what they held back has arrived. */
@@ -122,6 +139,7 @@ export async function trafficOver(
   const already = (await sink.collected(SINK_PORT)).length;
   const [tallies, before] = [cables.map((cable) => cable.tally()), await droppedBy(context)];
   const counters = await readCounters(context.lab);
+  const overflownBefore = socketOverflow(context);
   const sniffer = await sniff(context.lab, context.endpoint(context.lab.wireNetns));
   for (const cable of cables) cable.set(chances);
   const { echoed, brokenStreams } = await exchange(context).finally(() => {
@@ -142,7 +160,7 @@ export async function trafficOver(
     echoed,
     numbered: judgeNumbered(context, (await sink.collected(SINK_PORT)).slice(already)),
     leaks: leaks(await sniffer.stop(), context.marker),
-    overflown: overflow(counters, now),
+    overflown: overflow(counters, now) + socketOverflow(context) - overflownBefore,
     counted: grown(counters, now),
     dropped: risen(before, await droppedBy(context)),
   };
