@@ -2,7 +2,7 @@
 // it there, and takes it out again. Every write is whole (a half-written list stops the runtime's reload), and only
 // our own entry and our own files are touched.
 import { type FSWatcher, watch } from 'node:fs';
-import { mkdir, readdir, readFile, realpath, rm, rmdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile, realpath, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import type { JsonObject } from '../core/cni';
 import {
@@ -23,6 +23,7 @@ import type { Clock, Log } from '../ports';
 /** What libcni reads; the first in order of name is the network that pods get. */
 const EXTENSIONS = ['.conf', '.conflist', '.json'];
 const DROP_IN_NAME = '90-vxseal.conf';
+const STIR_NAME = '.vxseal-changed';
 const PLUGIN_NAME = 'vxseal';
 /** Readable for everyone, as the runtimes' own. */
 const LIST_MODE = 0o644;
@@ -78,8 +79,19 @@ async function installDropIn(
   if (!stands) {
     await attempt(folder, () => mkdir(folder, { recursive: true, mode: 0o755 }));
     await attempt(file, () => writeWhole(file, text, LIST_MODE));
+    await stir(dir);
   }
   return { file, network: name, changed: !stands };
+}
+
+/**
+ * containerd watches the folder itself, not the folders in it, and reads the lists again when something in it is
+ * written or removed. A file that is no list: rewriting the list could undo what another installer has just written.
+ */
+async function stir(dir: string): Promise<void> {
+  const file = join(dir, STIR_NAME);
+  await attempt(file, () => writeFile(file, 'read the lists again\n'));
+  await attempt(file, () => rm(file));
 }
 
 /** @returns the files that were changed or removed. */
@@ -98,6 +110,7 @@ export async function removeConflist(dir: string, network: string | undefined): 
     if (!isDropIn((await readOrNothing(file)) ?? '')) continue;
     await attempt(file, () => rm(file));
     await rmdir(folder).catch(() => undefined); // others may have files there
+    await stir(dir);
     changed.push(file);
   }
   return changed;

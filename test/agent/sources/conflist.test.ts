@@ -9,6 +9,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  watch,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -215,3 +216,24 @@ describe('9 the keeper', () => {
 });
 
 const pluginEntryOf = (vni: number) => ({ type: 'vxseal', vni, capabilities: entry.capabilities });
+
+test('10 drop-ins: the runtime, which watches the folder alone, is told of each change and of nothing else', async () => {
+  put(flannel);
+  const seen: string[] = [];
+  const watcher = watch(dir, (_, name) => seen.push(String(name)));
+  /** Whatever was told before a file of our own is told. */
+  const told = async (): Promise<string[]> => {
+    put('', join(dir, 'mark'));
+    while (!seen.includes('mark')) await new Promise<void>((resolve) => setImmediate(resolve));
+    rmSync(join(dir, 'mark'));
+    return [...new Set(seen.splice(0).filter((name) => name.startsWith('.')))];
+  };
+  await installConflist(target({ dropIn: true }));
+  expect(await told()).toEqual(['.vxseal-changed']);
+  await installConflist(target({ dropIn: true }));
+  expect(await told()).toEqual([]);
+  await removeConflist(dir, undefined);
+  expect(await told()).toEqual(['.vxseal-changed']);
+  expect(readdirSync(dir)).toEqual(['10-flannel.conflist']);
+  watcher.close();
+});
