@@ -80,6 +80,7 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   'prom-client': ['http'],
   commander: ['cli'],
   yaml: ['config', 'sources'],
+  '@bufbuild/protobuf/wire': ['sources'],
   pino: ['log.ts'],
   jose: ['identity'],
   '@peculiar/x509': ['identity'],
