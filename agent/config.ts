@@ -90,6 +90,8 @@ export interface Config {
     readonly confDir: string;
     /** Name of the network; '' for the one that the runtime takes. */
     readonly network: string;
+    /** Socket on which the container runtime tells the labels of its pods; '' to do without. */
+    readonly nriSocket: string;
   };
   readonly reconcileIntervalMs: number;
   readonly http: {

@@ -5,6 +5,7 @@ import { addressFamily } from '../core/bytes';
 import { claimOutsideGrant, type Grant } from '../core/grant';
 import type { IpAddress } from '../core/ids';
 import { innerMtuBytes } from '../core/mtu';
+import type { InformerStatus } from '../core/podfacts';
 import { VxsealError } from '../errors';
 import type { AddressInfo, KernelProbe, LinkInfo } from '../ports';
 import { age } from './table';
@@ -62,6 +63,14 @@ export function kernelChecks(probe: KernelProbe): Check[] {
     if (!passed) return fail(name, detail, remedy);
     return remedy === '' ? ok(name, detail) : warn(name, detail, remedy);
   });
+}
+
+/** Pods work without labels: to mind at most. */
+export function informerCheck({ socket, connected, reason }: InformerStatus): Check {
+  const name = `labels from ${socket}`;
+  if (connected) return ok(name, 'the runtime tells them');
+  const remedy = "Switch NRI on in the runtime's configuration, or leave cni.nriSocket out.";
+  return warn(name, `not told: ${reason}; pods work without`, remedy);
 }
 
 /** @param procStatus /proc/self/status */

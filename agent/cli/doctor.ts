@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { Config } from '../config';
 import { ConfigError } from '../config/issue';
 import { type ConfigSources, readConfig, readKey, socketPathIn } from '../config/load';
-import type { Readiness } from '../control/status';
+import type { Readiness, Status } from '../control/status';
 import type { KernelProbe } from '../ports';
 import * as checks from './checks';
 import { agentClient } from './client';
@@ -71,7 +71,7 @@ export async function examine(
     namespaces,
     ...(await identityAndUnderlay(config, parts, nowMs)),
     ...busAndClock(config, parts, nowMs),
-    await agentCheck(socketPath ?? socketPathIn(config.runDir)),
+    ...(await agentChecks(socketPath ?? socketPathIn(config.runDir))),
   ];
 }
 
@@ -122,16 +122,19 @@ function busAndClock(config: Config, parts: DoctorParts, nowMs: number): checks.
   }
 }
 
-async function agentCheck(socketPath: string): Promise<checks.Check> {
+async function agentChecks(socketPath: string): Promise<checks.Check[]> {
+  const client = agentClient(socketPath);
   try {
-    const readiness = (await agentClient(socketPath).get('/readyz')) as Readiness;
-    if (readiness.ready) return checks.ok('agent', 'runs and is ready');
+    const readiness = (await client.get('/readyz')) as Readiness;
+    const { informer } = (await client.get('/v1/status')) as Status;
+    const labels = informer.socket === '' ? [] : [checks.informerCheck(informer)];
+    if (readiness.ready) return [checks.ok('agent', 'runs and is ready'), ...labels];
     const blockers = readiness.blockers.map(({ name, reason }) => `${name}: ${reason}`).join('; ');
-    return checks.warn('agent', `runs, not ready: ${blockers}`, 'See vxseal status.');
+    return [checks.warn('agent', `runs, not ready: ${blockers}`, 'See vxseal status.'), ...labels];
   } catch (cause) {
     // The doctor is also asked before the first start.
     const { detail, remedy } = checks.broken('agent', cause);
-    return checks.warn('agent', detail, remedy);
+    return [checks.warn('agent', detail, remedy)];
   }
 }
 

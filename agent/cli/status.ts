@@ -61,7 +61,7 @@ export function renderStatus(status: Status, nowMs: number, colour: boolean): st
 }
 
 function nodeLines(status: Status, nowMs: number, colour: boolean): string[] {
-  const { node, bus, readiness } = status;
+  const { node, bus, informer, readiness } = status;
   const ready = readiness.ready ? paint('ready', 'good', colour) : paint('not ready', 'bad', colour);
   const epoch = `epoch ${node.epoch.number}${node.epoch.published ? '' : ' (not yet published)'}`;
   const underlay = node.underlay.map(({ device, mtuBytes }) => `${device} (${mtuBytes})`).join(', ');
@@ -73,6 +73,7 @@ function nodeLines(status: Status, nowMs: number, colour: boolean): string[] {
     ),
     clean(`  underlay  ${node.vteps.join(', ') || NOTHING} on ${underlay || NOTHING}`),
     clean(`  bus       ${busText(bus)}`),
+    ...(informer.socket === '' ? [] : [clean(`  labels    ${informerText(informer)}`)]),
     `  identity  certificate ${certificateText(node.certificateNotAfterMs, nowMs)}`,
     ...clearLines(status.adoption, colour),
   ];
@@ -92,8 +93,18 @@ function busText(bus: Status['bus']): string {
   const sync = bus.inSync ? 'in sync' : 'not yet read to its end';
   const state = bus.connected ? sync : `not connected, ${bus.error || 'no reason given'}`;
   const seen = bus.lastSeenMs === 0 ? 'never seen' : `last seen ${age(bus.stalenessMs)} ago`;
-  const refused = bus.refusedRecords.map(({ reason, count }) => `${reason} ${count}`).join(', ');
-  return `${bus.type}: ${state}, ${seen}${refused === '' ? '' : `; records refused: ${refused}`}`;
+  return `${bus.type}: ${state}, ${seen}${counted('records refused', bus.refusedRecords)}`;
+}
+
+/** A note: pods work without. */
+function informerText({ connected, reason, refused }: Status['informer']): string {
+  const state = connected ? 'from the runtime' : `not told by the runtime (${reason})`;
+  return `${state}${counted('messages refused', refused)}`;
+}
+
+function counted(what: string, counts: Status['bus']['refusedRecords']): string {
+  const text = counts.map(({ reason, count }) => `${reason} ${count}`).join(', ');
+  return text === '' ? '' : `; ${what}: ${text}`;
 }
 
 function certificateText(notAfterMs: number, nowMs: number): string {

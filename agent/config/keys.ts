@@ -305,6 +305,13 @@ export const KEYS: KeyTable = {
     fallbackText: 'the one that the runtime takes',
     description: 'Name of the network that our plugin is kept in.',
   },
+  'cni.nriSocket': {
+    type: values.optionalPath,
+    fallback: () => '',
+    fallbackText: 'none',
+    description:
+      "The container runtime's NRI socket, usually /var/run/nri/nri.sock: it tells the labels of its pods.",
+  },
   reconcileIntervalMs: {
     type: values.duration(100, HOUR_MS),
     fallback: () => 3 * SECOND_MS,

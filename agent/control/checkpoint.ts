@@ -80,13 +80,13 @@ function savedPod(value: unknown): SavedPod | undefined {
     device: String(device),
     ...(value.mode === 'permissive' ? { mode: value.mode } : {}),
     ...savedRuntime(value.runtime),
+    ...(isRecord(value.labels) ? { labels: savedTexts(value.labels) } : {}),
   };
 }
 
 function savedRuntime(value: unknown): { readonly runtime?: PodRuntime } {
   if (!isRecord(value) || !isRecord(value.attachment)) return {};
   const { network, containerId, ifname } = value.attachment;
-  const annotations = isRecord(value.annotations) ? Object.entries(value.annotations) : [];
   return {
     runtime: {
       attachment: {
@@ -95,7 +95,10 @@ function savedRuntime(value: unknown): { readonly runtime?: PodRuntime } {
         ifname: String(ifname),
       },
       uid: typeof value.uid === 'string' ? value.uid : '',
-      annotations: Object.fromEntries(annotations.map(([key, text]) => [key, String(text)])),
+      annotations: savedTexts(value.annotations),
     },
   };
 }
+
+const savedTexts = (value: unknown): Record<string, string> =>
+  Object.fromEntries(Object.entries(isRecord(value) ? value : {}).map(([key, text]) => [key, String(text)]));

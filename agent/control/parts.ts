@@ -18,6 +18,7 @@ import type {
   Netlink,
   NetnsOpener,
   PodGate,
+  PodInformer,
   TopologyBus,
   UnderlayTuner,
 } from '../ports';
@@ -89,6 +90,8 @@ export interface RoomParts {
   readonly highestOfPods: ReadonlyMap<ClaimName, RecordOrder>;
   /** Answers the container runtime's calls by the pods it is given. */
   readonly cni: (pods: PodGate) => CniAnswerer;
+  /** Undefined: none is configured. */
+  readonly informer?: PodInformer | undefined;
   /** As it is now: certificates are renewed while the agent runs. */
   readonly identity: () => OwnIdentity;
   /** A folder of manifests. Undefined: none. */

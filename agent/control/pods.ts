@@ -4,10 +4,12 @@
 import { type AskedMode, chooseMode, type PodMode, type WeakerMode } from '../core/adoption';
 import type { CniAttachment, ContainerDevice } from '../core/cni';
 import type { Prefix, Vni } from '../core/ids';
+import type { PodFacts } from '../core/podfacts';
 import { VxsealError } from '../errors';
-import type { Clock, LinkInfo, Log, Netlink, NetnsOpener, PodGate, PodRequest } from '../ports';
+import type { Clock, LinkInfo, Log, Netlink, NetnsOpener, PodFactsSink, PodGate, PodRequest } from '../ports';
 import type { Checkpoint, SavedPod } from './checkpoint';
 import { type AskedPod, type AttachedPod, inspectPod } from './inspection';
+import { keepFacts, podIdAt, withFacts } from './podfacts';
 import { reasonOf } from './problems';
 
 const DEFAULT_DEVICE = 'eth0';
@@ -40,7 +42,7 @@ export interface PodParts {
   readonly blockers: () => readonly string[];
 }
 
-export class PodStore implements PodGate {
+export class PodStore implements PodGate, PodFactsSink {
   private readonly pods = new Map<string, AttachedPod>();
   /** Host devices of pods that the runtime has ended, by ifindex, with their names. */
   private readonly ended = new Map<number, string>();
@@ -67,8 +69,9 @@ export class PodStore implements PodGate {
         'the tunnel MTU is not known yet: no underlay device',
         'see `vxseal status`',
       );
-    const found = await this.inspect(this.asked(request), mtuBytes);
-    this.refuseSecondDevice(found);
+    const seen = await this.inspect(this.asked(request), mtuBytes);
+    this.refuseSecondDevice(seen);
+    const found = { ...seen, pod: keepFacts(seen.pod, this.pods.get(seen.pod.id)?.pod) };
     await this.remember(found);
     await this.waitUntilHooked(found);
     this.parts.log.info(
@@ -138,6 +141,22 @@ export class PodStore implements PodGate {
 
   blockers(): readonly string[] {
     return this.parts.blockers();
+  }
+
+  /** Labels may be what policies go by: a pass follows. */
+  async inform(told: readonly PodFacts[]): Promise<void> {
+    let changed = 0;
+    for (const facts of told) {
+      const known = this.pods.get(podIdAt(this.parts.opener, facts.netnsPath) ?? '');
+      const pod = known === undefined ? undefined : withFacts(known.pod, facts);
+      if (known === undefined || pod === undefined) continue;
+      this.pods.set(pod.id, { ...known, pod });
+      changed += 1;
+    }
+    if (changed === 0) return;
+    await this.save();
+    this.parts.log.debug({ told: told.length, changed }, 'labels of pods told');
+    await this.parts.reconcile();
   }
 
   /** Detaches pods whose host device is gone, or is another one under the same number. */

@@ -175,14 +175,14 @@ export class PolicyKeeper {
 const nameOf = ({ vni, namespace, name }: Pick<PolicyPod, 'vni' | 'namespace' | 'name'>): string =>
   `${vni}/${namespace}/${name}`;
 
-/** Labels and ports are the manifest's, addresses those that were found in the pod. */
+/** Labels and ports are the manifest's, without one the runtime's; addresses those that were found in the pod. */
 function localPod({ pod, entry }: AttachedPod, known: readonly PolicyPod[]): LocalPolicyPod {
   const manifest = known.find((each) => nameOf(each) === nameOf(pod));
   return {
     vni: pod.vni,
     namespace: pod.namespace,
     name: pod.name,
-    labels: manifest?.labels ?? {},
+    labels: manifest?.labels ?? pod.labels ?? {},
     ports: manifest?.ports ?? [],
     addresses: entry.addresses,
     ifindex: entry.ifindex,

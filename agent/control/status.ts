@@ -3,6 +3,7 @@
 // numbers since the agent's maps were made; times are wall clock in milliseconds since 1970, ages in milliseconds.
 
 import type { PodMode } from '../core/adoption';
+import type { InformerStatus } from '../core/podfacts';
 import type { CniAnswer } from '../ports';
 
 /** What a user can act on: names the object, the reason and the remedy. */
@@ -186,6 +187,8 @@ export interface PodStatus {
   readonly hostDevice: string;
   readonly addresses: readonly string[];
   readonly mtuBytes: number;
+  /** As the container runtime tells them; none before. */
+  readonly labels: Readonly<Record<string, string>>;
   /** Its hooks stand and its addresses are in the maps. */
   readonly ready: boolean;
   readonly why: string;
@@ -249,6 +252,8 @@ export interface Status {
   readonly node: NodeStatus;
   readonly readiness: Readiness;
   readonly bus: BusView;
+  /** A note: no pod needs it. */
+  readonly informer: InformerStatus;
   readonly peers: readonly PeerStatus[];
   readonly pods: readonly PodStatus[];
   readonly adoption: AdoptionStatus;

@@ -262,6 +262,7 @@ export function podView(picture: Picture | undefined, pod: AttachedPod, problems
     hostDevice,
     addresses,
     mtuBytes: pod.mtuBytes,
+    labels: pod.pod.labels ?? {},
     ready: missing === undefined,
     why: missing ?? '',
   };

@@ -56,6 +56,7 @@ export class Metrics implements Measures {
     this.peerMetrics();
     this.trafficMetrics();
     this.busMetrics();
+    this.informerMetrics();
     this.kernelMetrics();
   }
 
@@ -171,6 +172,16 @@ export class Metrics implements Measures {
       records.reset();
       records.inc({ kind: 'any', result: 'accepted' }, bus.acceptedRecords);
       for (const { reason, count } of bus.refusedRecords) records.inc({ kind: 'any', result: reason }, count);
+    });
+  }
+
+  private informerMetrics(): void {
+    const connected = this.gauge('nri_connected', '1 while the container runtime tells the labels of pods');
+    const refused = this.counter('nri_refused_total', 'What it sent that could not be used', ['reason']);
+    this.fills.push(({ informer }) => {
+      connected.set(informer.connected ? 1 : 0);
+      refused.reset();
+      for (const { reason, count } of informer.refused) refused.inc({ reason }, count);
     });
   }
 

@@ -6,6 +6,7 @@ const whole = { type: 'integer' } as const;
 const real = { type: 'number' } as const;
 const flag = { type: 'boolean' } as const;
 const texts = { type: 'array', items: text } as const;
+const textsByName = { type: 'object', additionalProperties: text } as const;
 
 /** All fields required, none beside them. */
 function record(properties: Readonly<Record<string, object>>): object {
@@ -59,6 +60,13 @@ const bus = record({
   refusedRecords: list(record({ reason: text, count: whole })),
 });
 
+const informer = record({
+  socket: text,
+  connected: flag,
+  reason: text,
+  refused: list(record({ reason: text, count: whole })),
+});
+
 export const peer = record({
   node: text,
   number: whole,
@@ -92,6 +100,7 @@ export const pod = record({
   hostDevice: text,
   addresses: texts,
   mtuBytes: whole,
+  labels: textsByName,
   ready: flag,
   why: text,
 });
@@ -150,6 +159,7 @@ export const status = record({
   node,
   readiness,
   bus,
+  informer,
   peers: list(peer),
   pods: list(pod),
   adoption,

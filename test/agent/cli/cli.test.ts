@@ -106,6 +106,7 @@ node node1: ready, up 2h13m, epoch 4, version 0.1.0
   overlay   vxseal0, VNI 1, MTU 1408; pods ready: 1 of 1
   underlay  192.0.2.1 on eth0 (1500)
   bus       directory: in sync, last seen 2s ago; records refused: bad-signature 2
+  labels    from the runtime; messages refused: protobuf 1
   identity  certificate ends in 20 days
   adoption  0 pods permissive towards 10.244.3.0/24; in clear: 5 packets sent, 4 received
 
@@ -117,6 +118,18 @@ DROPS
 REASON  DIRECTION  PEER   PACKETS  BYTES
 replay  ingress    node2        3    420
 `);
+  });
+
+  test('labels that the runtime does not tell are a note, and none that nobody asked for', async () => {
+    const away = { socket: '/nri.sock', connected: false, reason: 'connect ENOENT /nri.sock', refused: [] };
+    agent.current = sampleStatus({ informer: away });
+    const { code, out } = await vxseal(['status']);
+    expect([code, out]).toEqual([
+      0,
+      expect.stringContaining('\n  labels    not told by the runtime (connect ENOENT /nri.sock)\n'),
+    ]);
+    agent.current = sampleStatus({ informer: { ...away, socket: '' } });
+    expect((await vxseal(['status'])).out).not.toContain('labels');
   });
 
   test('not well: what, since when, and what to do', async () => {

@@ -274,11 +274,24 @@ test('a running agent says whether it is ready', async () => {
   const socket = join(folder, 'agent.sock');
   const running = await listenUnix(apiParts(agent), socket);
   const sources = { file: '/dev/null', environment: {}, flags: FLAGS };
-  const asked = async (): Promise<unknown> => (await examine(sources, machine(), NOW_MS, socket)).at(-1);
+  const found = async (name: string): Promise<unknown> =>
+    (await examine(sources, machine(), NOW_MS, socket)).find((check) => check.name === name);
+  const asked = (): Promise<unknown> => found('agent');
   expect(await asked()).toMatchObject({ name: 'agent', level: 'ok' });
   const blockers = [{ name: 'keys' as const, reason: 'node2 has none', remedy: 'wait' }];
   agent.current = sampleStatus({ readiness: { ready: false, blockers } });
   expect(await asked()).toMatchObject({ level: 'warn', detail: 'runs, not ready: keys: node2 has none' });
+  const { informer } = agent.current;
+  const labels = `labels from ${informer.socket}`;
+  expect(await found(labels)).toMatchObject({ level: 'ok', detail: 'the runtime tells them' });
+  const reason = 'connect ENOENT';
+  agent.current = sampleStatus({ informer: { ...informer, connected: false, reason } });
+  expect(await found(labels)).toMatchObject({
+    level: 'warn',
+    detail: 'not told: connect ENOENT; pods work without',
+  });
+  agent.current = sampleStatus({ informer: { ...informer, socket: '' } });
+  expect(await found('labels from ')).toBeUndefined();
   await running.close();
   expect(await asked()).toMatchObject({ level: 'warn', detail: `agent at ${socket}: is not running` });
 });

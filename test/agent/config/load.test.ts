@@ -123,6 +123,7 @@ test('every key can be given in each of the three ways, and says the same', () =
     'probes.timeoutMs': { text: '1.5s', yaml: 1500 },
     'cni.confDir': { text: '/etc/cni/net.d', yaml: '/etc/cni/net.d' },
     'cni.network': { text: 'cbr0', yaml: 'cbr0' },
+    'cni.nriSocket': { text: '/run/nri.sock', yaml: '/run/nri.sock' },
     reconcileIntervalMs: { text: '7s', yaml: '7000ms' },
     'http.listen': { text: '[::1]:80', yaml: '[::1]:80' },
     'log.level': { text: 'debug', yaml: 'debug' },

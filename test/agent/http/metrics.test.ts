@@ -29,6 +29,8 @@ test.each([
   'bpf_map_evictions_total{map}',
   'program_attached{hook,device,mode}',
   'cni_duration_seconds_count{command}',
+  'nri_connected',
+  'nri_refused_total{reason}',
   'certificate_expiry_timestamp_seconds',
 ])('there is vxseal_%s', async (name) => {
   const metrics = new Metrics();
