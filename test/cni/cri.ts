@@ -10,6 +10,7 @@ export interface SandboxRequest {
   readonly name: string;
   readonly namespace: string;
   readonly uid: string;
+  readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
   readonly portMappings?: readonly { readonly containerPort: number; readonly hostPort: number }[];
 }
@@ -55,14 +56,33 @@ export class Cri {
     );
   }
 
+  /** Types of the plugins that the runtime would run now, in order. */
+  async plugins(): Promise<string[]> {
+    const info = (await this.call('Status', { 1: true })).map(2).get('cniconfig') ?? '{}';
+    const { Networks = [] } = JSON.parse(info) as {
+      readonly Networks?: {
+        readonly Config?: {
+          readonly Name: string;
+          readonly Plugins: { readonly Network: { readonly type: string } }[];
+        };
+      }[];
+    };
+    return Networks.filter(({ Config }) => Config?.Name !== 'cni-loopback').flatMap(({ Config }) =>
+      (Config?.Plugins ?? []).map(({ Network }) => Network.type),
+    );
+  }
+
   /** Runs the chain of CNI plugins. Throws CriError with what a plugin said. */
   async runSandbox(request: SandboxRequest): Promise<Sandbox> {
-    const { name, namespace, uid, annotations = {}, portMappings = [] } = request;
+    const { name, namespace, uid, labels = {}, annotations = {}, portMappings = [] } = request;
+    const entries = (map: Readonly<Record<string, string>>): Message[] =>
+      Object.entries(map).map(([key, value]) => ({ 1: key, 2: value }));
     const config: Message = {
       1: { 1: name, 2: uid, 3: namespace },
       2: name,
       5: portMappings.map(({ containerPort, hostPort }) => ({ 2: containerPort, 3: hostPort })),
-      7: Object.entries(annotations).map(([key, value]) => ({ 1: key, 2: value })),
+      6: entries(labels),
+      7: entries(annotations),
       8: { 1: this.cgroup, 2: { 1: { 1: 0 } } },
     };
     return { id: (await this.call('RunPodSandbox', { 1: config })).text(1), config };

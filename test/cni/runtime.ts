@@ -1,5 +1,5 @@
-// A container runtime of a node's own: Debian's containerd in the node's network namespace, with its folders, plugins
-// and configuration in a folder of the test. Its pods' namespaces are under /run/netns, where the agent finds them.
+// A container runtime of a node's own: containerd in the node's network namespace, with its folders, plugins and
+// configuration in a folder of the test. Its pods' namespaces are under /run/netns, where the agent finds them.
 import { spawn } from 'node:child_process';
 import {
   closeSync,
@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { run, tryRun, until } from '../lab/command';
+import { packageRoot } from '../lab/layout';
 import {
   identify,
   isAlive,
@@ -26,11 +27,17 @@ import { type Conflist, PLUGIN_FOLDERS } from './chain';
 import { Cri } from './cri';
 import { IMAGE } from './image';
 
+/** Folder of containerd's programs: '' is Debian's, which has no NRI yet. */
+export type Programs = '' | typeof NEWER_CONTAINERD;
+/** As `scripts/tools cni` builds it. */
+export const NEWER_CONTAINERD = join(packageRoot(), 'build/tools/containerd');
+
 const CGROUPS = '/sys/fs/cgroup';
 const START_TIMEOUT_MS = 60_000;
 
 export class Runtime {
   readonly socket: string;
+  readonly nriSocket: string;
   readonly confDir: string;
   readonly binDir: string;
   private readonly cgroup: string;
@@ -43,9 +50,11 @@ export class Runtime {
     private readonly dir: string,
     /** Of the node, a path. */
     private readonly netns: string,
+    private readonly programs: Programs = '',
   ) {
     this.cgroup = dir.replaceAll('/', '-').replace('-', '/');
     this.socket = join(dir, 'containerd.sock');
+    this.nriSocket = join(dir, 'nri.sock');
     this.confDir = join(dir, 'net.d');
     this.binDir = join(dir, 'bin');
     for (const folder of [this.confDir, this.binDir]) mkdirSync(folder, { recursive: true });
@@ -67,7 +76,8 @@ export class Runtime {
   async start(): Promise<void> {
     const log = openSync(join(this.dir, 'containerd.log'), 'a');
     const argv = [`--net=${this.netns}`, '--', 'containerd', '--config', join(this.dir, 'config.toml')];
-    const child = spawn('nsenter', argv, { detached: true, stdio: ['ignore', log, log], cwd: '/' });
+    const env = { ...process.env, PATH: [this.programs, process.env.PATH].filter(Boolean).join(':') };
+    const child = spawn('nsenter', argv, { detached: true, stdio: ['ignore', log, log], cwd: '/', env });
     closeSync(log);
     child.unref();
     const id = child.pid === undefined ? undefined : identify(child.pid);
@@ -104,7 +114,16 @@ export class Runtime {
   }
 
   importImage(archive: string): void {
-    run(['ctr', '--address', this.socket, '--namespace', 'k8s.io', 'images', 'import', archive]);
+    run([
+      join(this.programs, 'ctr'),
+      '--address',
+      this.socket,
+      '--namespace',
+      'k8s.io',
+      'images',
+      'import',
+      archive,
+    ]);
   }
 
   /** Remembers a pod's namespace, for close(). */
@@ -175,6 +194,15 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
   bin_dir = "${this.binDir}"
   conf_dir = "${this.confDir}"
   max_conf_num = 1
+${this.programs === '' ? '' : this.nriConfig()}`;
+  }
+
+  private nriConfig(): string {
+    return `[plugins."io.containerd.nri.v1.nri"]
+  disable = false
+  socket_path = "${this.nriSocket}"
+  plugin_path = "${this.dir}/nri/plugins"
+  plugin_config_path = "${this.dir}/nri/conf.d"
 `;
   }
 }
