@@ -35,7 +35,7 @@ import { makeBus } from './sources/bus';
 import { CniSource } from './sources/cni';
 import { ConflistKeeper } from './sources/conflist';
 import { GenerationFile } from './sources/generation';
-import { NriInformer } from './sources/nri';
+import { NO_INFORMER, NriInformer } from './sources/nri';
 import { PolicyFolder } from './sources/policyfolder';
 import { PolicyStore } from './sources/policystore';
 import { RememberingBus } from './sources/remembering';
@@ -125,7 +125,8 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
     },
     policies:
       config.policies.path === '' ? undefined : new PolicyFolder(config.policies.path, config.overlay.vni),
-    informer: config.cni.nriSocket === '' ? undefined : new NriInformer(config.cni.nriSocket, { clock, log }),
+    informer:
+      config.cni.nriSocket === '' ? NO_INFORMER : new NriInformer(config.cni.nriSocket, { clock, log }),
     identity: () => identity.current(),
     psk,
     adopted: await AdoptedFile.open(join(config.stateDir, 'adopted.json')),

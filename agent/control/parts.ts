@@ -90,8 +90,7 @@ export interface RoomParts {
   readonly highestOfPods: ReadonlyMap<ClaimName, RecordOrder>;
   /** Answers the container runtime's calls by the pods it is given. */
   readonly cni: (pods: PodGate) => CniAnswerer;
-  /** Undefined: none is configured. */
-  readonly informer?: PodInformer | undefined;
+  readonly informer: PodInformer;
   /** As it is now: certificates are renewed while the agent runs. */
   readonly identity: () => OwnIdentity;
   /** A folder of manifests. Undefined: none. */

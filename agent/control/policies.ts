@@ -77,7 +77,7 @@ export class PolicyKeeper {
     }
   }
 
-  /** What the manifests say of a pod of this node, those of the folder and the signed ones. */
+  /** What the manifests say of a pod of this node, those of the folder and the signed ones, or its runtime. */
   describe(pod: AttachedPod): Pick<PolicyPod, 'labels' | 'ports'> {
     return localPod(pod, joined(this.reading, this.parts.signed()).pods);
   }

@@ -2,7 +2,6 @@
 // little state of its own; bus, kernel, files and signing come in through the ports.
 import type { OwnClaims } from '../core/conflicts';
 import type { PeerNumber } from '../core/ids';
-import { NO_INFORMER } from '../core/podfacts';
 import { suiteOf } from '../core/psk';
 import type { VxsealError } from '../errors';
 import type { CniAnswer, CniAnswerer } from '../ports';
@@ -160,7 +159,7 @@ export class ControlRoom implements AgentView {
     await this.intakes.policies.load();
     // Hooks, adopted keys and pods stand before the first record is read: a bus that is slow or gone delays nothing.
     await this.loop.run();
-    this.parts.informer?.start(this.pods);
+    this.parts.informer.start(this.pods);
     this.prober.start();
     this.parts.bus.onStatus(() => this.intakes.nodes.noteStatus());
     await this.parts.bus.start((record) => {
@@ -173,8 +172,7 @@ export class ControlRoom implements AgentView {
   /** The data plane goes on; secrets of this process are overwritten. */
   async stop(): Promise<void> {
     this.prober.stop();
-    await this.parts.informer?.stop();
-    await this.loop.stop();
+    await Promise.all([this.parts.informer.stop(), this.loop.stop()]);
     await this.parts.bus.stop();
     this.epochs.wipe();
   }
@@ -238,7 +236,7 @@ export class ControlRoom implements AgentView {
       node: this.nodeStatus(picture),
       readiness: this.readiness(),
       bus: busView(this.settings.busType, this.parts.bus, this.intakes, this.parts.clock.nowMs()),
-      informer: this.parts.informer?.status() ?? NO_INFORMER,
+      informer: this.parts.informer.status(),
       peers: picture === undefined ? [] : peerViews(picture, this.view),
       pods: this.pods.list().map((pod) => podView(picture, pod, this.problems)),
       adoption: adoptionView(this.pods.list(), this.settings.overlay, this.adoption, datapath),

@@ -23,5 +23,3 @@ export interface InformerStatus {
   /** Since the start. */
   readonly refused: readonly { readonly reason: string; readonly count: number }[];
 }
-
-export const NO_INFORMER: InformerStatus = { socket: '', connected: false, reason: '', refused: [] };

@@ -19,6 +19,12 @@ export interface InformerParts {
   readonly random?: () => number;
 }
 
+export const NO_INFORMER: PodInformer = {
+  start: () => {},
+  status: () => ({ socket: '', connected: false, reason: '', refused: [] }),
+  stop: async () => {},
+};
+
 export class NriInformer implements PodInformer {
   private readonly refused = new Map<NriReason, number>();
   /** Not handed on yet, by sandbox: the newest word counts. */

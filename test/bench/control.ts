@@ -21,6 +21,7 @@ import { createNetlink } from '../../agent/kernel/netlink';
 import { createNetnsOpener } from '../../agent/kernel/netns';
 import type { BusRecord, Datapath } from '../../agent/ports';
 import { CniSource } from '../../agent/sources/cni';
+import { NO_INFORMER } from '../../agent/sources/nri';
 import { FakeBus, MemoryTopics } from '../fakes/bus';
 import { MemoryCheckpoint, MemoryEpochFile } from '../fakes/checkpoint';
 import { QuietLog } from '../fakes/log';
@@ -230,6 +231,7 @@ async function measure(nodes: number, dir: string): Promise<void> {
       rememberPods: async () => {},
       highestOfPods: new Map(),
       cni: (pods) => new CniSource(pods, { log, clock, measures }),
+      informer: NO_INFORMER,
       identity: () => identity,
       adopted: { former: [], save: async () => undefined },
       checkpoint: new MemoryCheckpoint(),

@@ -14,6 +14,7 @@ import type { RecordOrder } from '../../agent/core/roster';
 import type { BusRecord, Clock, Measures, TopologyBus, UnderlayTuner } from '../../agent/ports';
 import { PodAnnouncer } from '../../agent/sources/announcepods';
 import { CniSource } from '../../agent/sources/cni';
+import { NO_INFORMER } from '../../agent/sources/nri';
 import { FakeBus, type MemoryTopics } from './bus';
 import { MemoryAdopted, MemoryCheckpoint, MemoryEpochFile } from './checkpoint';
 import { type ManualClock, MortalClock } from './clock';
@@ -233,6 +234,7 @@ export class FakeNode {
         },
         highestOfPods: this.highestOfPods,
         cni: (pods) => new CniSource(pods, { log: this.log, clock: this.clock, measures: NO_MEASURES }),
+        informer: NO_INFORMER,
         identity: () => ({ grant: { vteps: [vtep] }, notBeforeMs: 0, notAfterMs: Number.MAX_SAFE_INTEGER }),
         psk: this.psk,
         adopted: this.adopted,

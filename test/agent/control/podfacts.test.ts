@@ -185,6 +185,7 @@ describe('9 policies', () => {
       datapath: { policies },
       problems: new Problems(new ManualClock(), log),
       source: { read: async () => reading },
+      remote: () => ({ version: 0, pods: [] }),
       hostVni,
     });
     await keeper.pass(store.list());
@@ -192,5 +193,7 @@ describe('9 policies', () => {
     await store.inform([facts(path)]);
     await keeper.pass(store.list());
     expect(policies.installed?.pods.map(({ ingress }) => ingress !== 0)).toEqual([isolated]);
+    // What the pod's record tells other nodes.
+    expect(store.list().map((pod) => keeper.describe(pod).labels)).toEqual([labels ?? { app: 'web' }]);
   });
 });
