@@ -3,7 +3,6 @@
 import type { AskedMode, PodMode } from './core/adoption';
 import type { CniAttachment, ContainerDevice } from './core/cni';
 import type { IpAddress, NodeName, PeerNumber, Prefix, Spi, Vni } from './core/ids';
-import type { InformerStatus, PodFacts } from './core/podfacts';
 import type { Labels } from './core/policy';
 import type { InstalledPolicies } from './core/policytables';
 import type {
@@ -369,18 +368,6 @@ export interface PodRequest {
   /** Default: strict. */
   readonly mode?: PodMode;
   readonly runtime?: PodRuntime;
-}
-
-export interface PodFactsSink {
-  /** Never rejects; pods that are not attached are passed over. */
-  inform(told: readonly PodFacts[]): Promise<void>;
-}
-
-/** Tells what CNI does not say of pods. Nothing waits for it. */
-export interface PodInformer {
-  start(pods: PodFactsSink): void;
-  status(): InformerStatus;
-  stop(): Promise<void>;
 }
 
 /** What the CNI plugin prints: a result, a CNI error object, or '' for success without words. */

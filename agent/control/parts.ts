@@ -3,6 +3,7 @@ import type { WeakerMode } from '../core/adoption';
 import type { AnnouncedEpoch, PodContent } from '../core/announcement';
 import type { PrefixesOfVni } from '../core/desired';
 import type { NodeName } from '../core/ids';
+import type { PodInformer } from '../core/podfacts';
 import type { ClaimName, OwnClaimsView } from '../core/podroster';
 import type { PolicySource } from '../core/policy';
 import type { PreSharedKey } from '../core/psk';
@@ -18,7 +19,6 @@ import type {
   Netlink,
   NetnsOpener,
   PodGate,
-  PodInformer,
   TopologyBus,
   UnderlayTuner,
 } from '../ports';

@@ -4,9 +4,9 @@
 import { type AskedMode, chooseMode, type PodMode, type WeakerMode } from '../core/adoption';
 import type { CniAttachment, ContainerDevice } from '../core/cni';
 import type { Prefix, Vni } from '../core/ids';
-import type { PodFacts } from '../core/podfacts';
+import type { PodFacts, PodFactsSink } from '../core/podfacts';
 import { VxsealError } from '../errors';
-import type { Clock, LinkInfo, Log, Netlink, NetnsOpener, PodFactsSink, PodGate, PodRequest } from '../ports';
+import type { Clock, LinkInfo, Log, Netlink, NetnsOpener, PodGate, PodRequest } from '../ports';
 import type { Checkpoint, SavedPod } from './checkpoint';
 import { type AskedPod, type AttachedPod, inspectPod } from './inspection';
 import { keepFacts, podIdAt, withFacts } from './podfacts';

@@ -23,3 +23,16 @@ export interface InformerStatus {
   /** Since the start. */
   readonly refused: readonly { readonly reason: string; readonly count: number }[];
 }
+
+/** Port: control/pods.ts. */
+export interface PodFactsSink {
+  /** Never rejects; pods that are not attached are passed over. */
+  inform(told: readonly PodFacts[]): Promise<void>;
+}
+
+/** Port: sources/nri.ts. Tells what CNI does not say of pods; nothing waits for it. */
+export interface PodInformer {
+  start(pods: PodFactsSink): void;
+  status(): InformerStatus;
+  stop(): Promise<void>;
+}

@@ -1,8 +1,8 @@
 // The informer: asks the container runtime, over its NRI socket, for what CNI does not say of pods. It gates nothing:
 // while the socket is away pods come and go as ever, and what was missed is told again at the next connection.
 import { createConnection, type Socket } from 'node:net';
-import type { InformerStatus, PodFacts } from '../core/podfacts';
-import type { Clock, Log, PodFactsSink, PodInformer } from '../ports';
+import type { InformerStatus, PodFacts, PodFactsSink, PodInformer } from '../core/podfacts';
+import type { Clock, Log } from '../ports';
 import { MAX_PODS, type NriReason, NriSession } from './nri/session';
 
 const FIRST_PAUSE_MS = 500;

@@ -186,6 +186,7 @@ describe('9 policies', () => {
       problems: new Problems(new ManualClock(), log),
       source: { read: async () => reading },
       remote: () => ({ version: 0, pods: [] }),
+      signed: () => ({ policies: [], namespaces: [], pods: [] }),
       hostVni,
     });
     await keeper.pass(store.list());
