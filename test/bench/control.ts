@@ -1,307 +1,193 @@
-// scripts/bench control: one real control room, with the real kernel under it, in a cluster that exists as records
-// only. Measures the time until everything is programmed, the memory, how long the event loop stands still, and what
-// one changed record costs. Runs itself again in a network namespace of its own, which it removes.
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+// scripts/bench control: a real agent in a process of its own, over a real Kafka and the real kernel, in a cluster that
+// exists as records only. Measures the time until the bus is read and everything programmed, how long the event loop
+// stands still, the agent's own memory, and what one changed record costs. Several builds take turns in one run. Runs
+// itself again in a network namespace of its own, which it removes.
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { box } from 'tweetnacl';
-import { SystemClock } from '../../agent/clock';
-import { ControlRoom } from '../../agent/control/room';
-import { NODES_TOPIC, type NodeAnnouncement, SUITE } from '../../agent/core/announcement';
-import type { IpAddress, NodeName, Prefix, Vni } from '../../agent/core/ids';
-import { initCa, openCa } from '../../agent/identity/ca';
-import { issueLeaf, leafPaths } from '../../agent/identity/leaf';
-import { loadIdentity } from '../../agent/identity/local';
-import { signAnnouncement } from '../../agent/identity/record';
-import { createDatapath } from '../../agent/kernel/datapath';
-import { loadNative } from '../../agent/kernel/native';
+import { dirname, join, resolve } from 'node:path';
+import { decodeOverlay, encodeOverlayKey } from '../../agent/abi/codec';
+import { NODES_TOPIC, PODS_TOPIC } from '../../agent/core/announcement';
+import { PEER_NONE, type Vni } from '../../agent/core/ids';
+import { POLICIES_TOPIC } from '../../agent/core/policyrecord';
+import { type Fd, loadNative, type Native } from '../../agent/kernel/native';
 import { createNetlink } from '../../agent/kernel/netlink';
-import { createNetnsOpener } from '../../agent/kernel/netns';
-import type { BusRecord, Datapath } from '../../agent/ports';
-import { CniSource } from '../../agent/sources/cni';
-import { NO_INFORMER } from '../../agent/sources/nri';
-import { FakeBus, MemoryTopics } from '../fakes/bus';
-import { MemoryCheckpoint, MemoryEpochFile } from '../fakes/checkpoint';
-import { QuietLog } from '../fakes/log';
-import { MemoryPolicyStore, plainPolicyRecords } from '../fakes/policies';
-import { inNetns, ipBatch, run, tryRun } from '../lab/command';
-import { packageRoot, TRUST_DOMAIN } from '../lab/layout';
+import { Pins } from '../../agent/kernel/pins';
+import type { Netlink } from '../../agent/ports';
+import { Broker, type Stranger } from '../kafka/broker';
+import { inNetns, ipBatch, run, tryRun, until } from '../lab/command';
+import { packageRoot, VNI } from '../lab/layout';
+import { type ClusterFiles, prefixOf, readCluster, type SavedRecord, vtepOf } from './cluster';
+import { quantile } from './quantile';
+import { Subject } from './subject';
 
-const VNI = 100 as Vni;
-const OWN = 'node0' as NodeName;
-const LEASE_MS = 3600_000;
-const LOOP_RESOLUTION_MS = 2;
-const RECONCILE_MS = 5000;
-const PROBE_MS = 10_000;
-const CHANGES = 10;
+const CHANGES = 20;
 const STEADY_MS = 15_000;
+const SETTLE_MS = 2000;
+const REST_MS = 300;
+const LIMIT_MS = 180_000;
+const GATEWAY = '100.127.255.254';
 
-const vtepOf = (index: number): IpAddress => `100.64.${index >> 8}.${index & 255}` as IpAddress;
-const prefixOf = (index: number, second = 0): Prefix =>
-  `10.${((index >> 8) & 63) + 64 * second}.${index & 255}.0/24` as Prefix;
-
-interface Cluster {
-  readonly records: BusRecord[];
-  /** The same node's next record, with one more prefix. */
-  changed(index: number): Promise<BusRecord>;
+interface Figures {
+  readonly build: string;
+  readonly [name: string]: unknown;
 }
 
-/** Signed records of `nodes` nodes, each with a certificate of its own. */
-async function makeCluster(caDir: string, nodes: number, nowMs: number): Promise<Cluster> {
-  const issuer = await openCa(caDir, nowMs);
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const epochs = new Map<number, Uint8Array>();
-  const record = async (index: number, sequence: number, second: boolean): Promise<BusRecord> => {
-    const node = `node${index}` as NodeName;
-    const prefixes = second ? [prefixOf(index), prefixOf(index, 1)] : [prefixOf(index)];
-    const granted = [prefixOf(index), prefixOf(index, 1)];
-    const chain = await issuer.issue({
-      node,
-      publicKey,
-      vteps: [vtepOf(index)],
-      prefixes: granted,
-      days: 30,
-    });
-    const key = epochs.get(index) ?? box.keyPair().publicKey;
-    epochs.set(index, key);
-    const announcement: NodeAnnouncement = {
-      kind: 'node',
-      node,
-      bootId: '00112233445566778899aabbccddeeff',
-      generation: 1,
-      sequence,
-      notBeforeMs: nowMs - 1000,
-      notAfterMs: nowMs + LEASE_MS,
-      agentVersion: '0.1.0',
-      vteps: [vtepOf(index)],
-      port: 4500,
-      prefixes: [{ vni: VNI, prefixes }],
-      suites: [SUITE],
-      epoch: { number: 1, publicKey: key },
-      olderEpochs: [],
-    };
-    const value = await signAnnouncement(announcement, { privateKey, chain: chain.map(({ der }) => der) });
-    return { topic: NODES_TOPIC, key: node, value };
-  };
-  const records: BusRecord[] = [];
-  for (let index = 1; index <= nodes; index++) records.push(await record(index, 1, false));
-  return { records, changed: (index) => record(index, 2, true) };
-}
-
-/** How long the event loop stood still, milliseconds. */
-class Stalls {
-  private readonly histogram = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
-
-  constructor() {
-    this.histogram.enable();
-  }
-
-  /** Since the last call. */
-  take(): { readonly p50: number; readonly p99: number; readonly max: number } {
-    const ms = (ns: number): number => Math.max(0, ns / 1e6 - LOOP_RESOLUTION_MS);
-    const { histogram } = this;
-    const taken = {
-      p50: ms(histogram.percentile(50)),
-      p99: ms(histogram.percentile(99)),
-      max: ms(histogram.max),
-    };
-    histogram.reset();
-    return taken;
-  }
-}
-
-/** Tells what is written into the data plane, as it is written. */
-function watched(datapath: Datapath, wrote: (what: string) => void): Datapath {
-  const sas = datapath.sas;
-  const putTx = sas.putTx.bind(sas);
-  sas.putTx = (sa) => {
-    putTx(sa);
-    wrote('tx');
-  };
-  const { overlay } = datapath;
-  const put = overlay.put.bind(overlay);
-  overlay.put = (entry) => {
-    put(entry);
-    wrote(`overlay ${entry.prefix}`);
-  };
-  return datapath;
-}
-
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 const megabytes = (bytes: number): number => Math.round(bytes / 1e6);
 
-/** In the namespace: everything measured, as JSON on standard output. */
-async function measure(nodes: number, dir: string): Promise<void> {
-  const clock = new SystemClock();
-  const caDir = join(dir, 'ca');
-  await initCa(
-    caDir,
-    { trustDomain: TRUST_DOMAIN, days: 365, prefixes: [], parent: undefined },
-    clock.nowMs(),
-  );
-  const own = { node: OWN, vteps: [vtepOf(0)], prefixes: [prefixOf(0)], days: 30 };
-  await issueLeaf(join(dir, 'own'), await openCa(caDir, clock.nowMs()), own);
-  const cluster = await makeCluster(caDir, nodes, clock.nowMs());
-  const files = leafPaths(join(dir, 'own'));
-  const identity = await loadIdentity({ trustDomain: TRUST_DOMAIN, ...files, revoked: join(dir, 'none') });
-  const topics = new MemoryTopics();
-  for (const record of cluster.records) topics.write(record);
+/** What stands in the kernel, read from outside the agent. */
+class Kernel {
+  constructor(
+    private readonly native: Native,
+    private readonly netlink: Netlink,
+    private readonly pinDir: string,
+  ) {}
 
-  const native = loadNative();
-  const options = {
-    bpfDir: join(packageRoot(), 'build/bpf'),
-    pinDir: join(dir, 'pins'),
-    xdp: 'auto' as const,
-  };
-  const datapath = createDatapath(native, options);
-  datapath.open();
-  let tx = 0;
-  let waitFor = '';
-  let arrived: () => void = () => {};
-  watched(datapath, (what) => {
-    if (what === 'tx') tx += 1;
-    if (what === waitFor) arrived();
-  });
-  const reach = (what: string): Promise<void> => {
-    waitFor = what;
-    return new Promise((resolve) => {
-      arrived = resolve;
-    });
-  };
-  const netlink = createNetlink(native);
-  const log = new QuietLog();
-  const passes: number[] = [];
-  const measures = {
-    reconciled: (ms: number) => void passes.push(ms),
-    drifted: () => {},
-    rotated: () => {},
-    answeredCni: () => {},
-  };
-  const room = new ControlRoom(
-    {
-      node: OWN,
-      version: '0.1.0',
-      bootId: 'boot',
-      busType: 'memory',
-      overlay: {
-        node: OWN,
-        hostVni: VNI,
-        device: 'vxseal0',
-        vxlanPort: 14789,
-        espPort: 4500,
-        sharedPort: false,
-        mtuBytes: 0,
-        prefixes: [{ vni: VNI, prefixes: [prefixOf(0)] }],
-        protectedPrefixes: [{ vni: VNI, prefixes: ['10.0.0.0/8' as Prefix] }],
-        pools: [],
-      },
-      underlayDevices: ['eth0'],
-      vteps: [],
-      packetLimit: 1n << 40n,
-      timing: {
-        idleMs: 60_000,
-        hardLimitMs: 3600_000,
-        stalemateMs: 20_000,
-        rotateMs: 24 * 3600_000,
-        silentMs: 24 * 3600_000,
-      },
-      probes: { intervalMs: PROBE_MS, timeoutMs: 30_000 },
-      reconcileIntervalMs: RECONCILE_MS,
-      leaseMs: LEASE_MS,
-    },
-    {
-      clock,
-      log,
-      measures,
-      netlink,
-      opener: createNetnsOpener(native),
-      datapath,
-      tuner: { tune: () => {}, undo: () => {} },
-      bus: new FakeBus(topics, () => clock.nowMs()),
-      announcer: { announce: async () => {} },
-      podAnnouncer: { announce: async () => {} },
-      psk: undefined,
-      watchOwn: () => {},
-      verify: (record, nowMs) => identity.verify(record, nowMs, VNI),
-      policyRecords: plainPolicyRecords(new MemoryPolicyStore()),
-      remember: async () => {},
-      highest: new Map(),
-      rememberPods: async () => {},
-      highestOfPods: new Map(),
-      cni: (pods) => new CniSource(pods, { log, clock, measures }),
-      informer: NO_INFORMER,
-      identity: () => identity,
-      adopted: { former: [], save: async () => undefined },
-      checkpoint: new MemoryCheckpoint(),
-      epochFile: new MemoryEpochFile(),
-      randomSecret: () => new Uint8Array(randomBytes(32)),
-    },
-  );
-  const stalls = new Stalls();
-  const begunMs = performance.now();
-  let peakBytes = 0;
-  const memory = setInterval(() => {
-    peakBytes = Math.max(peakBytes, process.memoryUsage.rss());
-  }, 50);
-  await room.start();
-  while (tx < nodes) {
-    if (performance.now() - begunMs > 300_000) throw new Error(`${tx} of ${nodes} peers after 300 s`);
-    await sleep(20);
+  async programmed(nodes: number): Promise<boolean> {
+    const map = new Pins(this.native, this.pinDir).openMap('tx_sa');
+    if (map === undefined) return false;
+    const keyed = this.native.mapEntries(map).length;
+    map.close();
+    if (keyed < nodes) return false;
+    // Routes come last.
+    return (await this.netlink.ownRoutes()).filter(({ device }) => device !== undefined).length >= nodes;
   }
-  // Routes come behind keys in the same pass.
-  while ((await netlink.ownRoutes()).filter(({ device }) => device !== undefined).length < nodes)
-    await sleep(50);
-  const programmedMs = performance.now() - begunMs;
-  const startStalls = stalls.take();
-  await sleep(2000);
-  stalls.take();
-  passes.length = 0;
-  const cpu = process.cpuUsage();
-  await sleep(STEADY_MS);
-  const steadyCpu = process.cpuUsage(cpu);
-  const steadyStalls = stalls.take();
-  const steadyPasses = [...passes];
 
-  const changes: { ms: number; cpuMs: number }[] = [];
-  for (let index = 1; index <= CHANGES; index++) {
-    const record = await cluster.changed(index);
-    const before = process.cpuUsage();
-    const sinceMs = performance.now();
-    const written = reach(`overlay ${prefixOf(index, 1)}`);
-    topics.write(record);
-    await written;
-    const ms = performance.now() - sinceMs;
-    await sleep(300);
-    const spent = process.cpuUsage(before);
-    changes.push({ ms, cpuMs: (spent.user + spent.system) / 1000 });
+  overlay(): Fd {
+    const map = new Pins(this.native, this.pinDir).openMap('overlay');
+    if (map === undefined) throw new Error('there is no overlay map');
+    return map;
   }
-  const changeStalls = stalls.take();
-  clearInterval(memory);
-  const rssBytes = process.memoryUsage.rss();
-  await room.stop();
-  netlink.close();
-  datapath.destroy();
-  const middle = (values: readonly number[]): number =>
-    [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
-  const result = {
-    nodes,
-    programmedMs: Math.round(programmedMs),
-    peakMegabytes: megabytes(peakBytes),
-    steadyMegabytes: megabytes(rssBytes),
-    startStallsMs: startStalls,
-    steadyStallsMs: steadyStalls,
-    steadyCpuShare: (steadyCpu.user + steadyCpu.system) / 1000 / STEADY_MS,
-    passMs: Math.round(middle(steadyPasses)),
-    changeMs: Math.round(middle(changes.map((change) => change.ms))),
-    changeCpuMs: Math.round(middle(changes.map((change) => change.cpuMs))),
-    changeStallsMs: changeStalls,
-  };
-  writeFileSync(join(dir, 'result.json'), JSON.stringify(result));
+
+  /** Resolves when the node's second prefix is a peer's. */
+  async changed(overlay: Fd, index: number): Promise<void> {
+    const key = encodeOverlayKey({ vni: VNI as Vni, prefix: prefixOf(index, true) });
+    await until(
+      `change ${index} arrives`,
+      LIMIT_MS,
+      () => {
+        const value = this.native.mapLookup(overlay, key);
+        return value !== undefined && decodeOverlay(key, value).peer !== PEER_NONE ? true : undefined;
+      },
+      () => '',
+      1,
+    );
+  }
 }
 
-function show(result: Record<string, unknown>): void {
+/** Few enough at once for one request. */
+const WRITTEN_AT_ONCE = 500;
+
+async function writeIn(stranger: Stranger, topic: string, records: readonly SavedRecord[]): Promise<void> {
+  for (let at = 0; at < records.length; at += WRITTEN_AT_ONCE)
+    await stranger.writeAll(
+      topic,
+      records.slice(at, at + WRITTEN_AT_ONCE).map(({ key, value }) => ({ key, value })),
+    );
+}
+
+async function measureOne(
+  subject: Subject,
+  kernel: Kernel,
+  cluster: ClusterFiles,
+  bus: { readonly stranger: Stranger; readonly topic: string },
+): Promise<Omit<Figures, 'build'>> {
+  const nodes = cluster.records.length;
+  const begunMs = performance.now();
+  subject.start();
+  const reach = (what: string, condition: () => Promise<boolean>): Promise<number> =>
+    until(
+      what,
+      LIMIT_MS,
+      async () => {
+        subject.check();
+        return (await condition()) ? performance.now() - begunMs : undefined;
+      },
+      () => '',
+      100,
+    );
+  const [inSyncMs, programmedMs, podsKnownMs] = await Promise.all([
+    reach('the bus is read', () => subject.inSync()),
+    reach('everything is programmed', () => kernel.programmed(nodes)),
+    reach('all pods are known', async () => (await subject.remotePods()) === cluster.pods.length),
+  ]);
+  const start = await subject.read();
+  await sleep(SETTLE_MS);
+  await subject.read();
+  await sleep(STEADY_MS);
+  const steady = await subject.read();
+  const times: number[] = [];
+  const overlay = kernel.overlay();
+  for (const [at, { key, value }] of cluster.changes.entries()) {
+    const sinceMs = performance.now();
+    const arrived = kernel.changed(overlay, at + 1);
+    await bus.stranger.write(bus.topic, key, value);
+    await arrived;
+    times.push(performance.now() - sinceMs);
+    await sleep(REST_MS);
+  }
+  overlay.close();
+  const changing = await subject.read();
+  const steadyShare = steady.cpuMs / steady.sinceMs;
+  return {
+    nodes,
+    pods: cluster.pods.length,
+    inSyncMs: Math.round(inSyncMs),
+    programmedMs: Math.round(programmedMs),
+    podsKnownMs: Math.round(podsKnownMs),
+    startStallsMs: start.stallMs,
+    steadyStallsMs: steady.stallMs,
+    steadyCpuShare: steadyShare,
+    changeP50Ms: Math.round(quantile(times, 0.5)),
+    changeMaxMs: Math.round(quantile(times, 1)),
+    changeCpuMs: Math.round((changing.cpuMs - steadyShare * changing.sinceMs) / times.length),
+    changeStallsMs: changing.stallMs,
+    steadyMegabytes: megabytes(changing.residentBytes),
+    peakMegabytes: megabytes(subject.peakBytes()),
+  };
+}
+
+/** In the namespace: everything measured, as JSON in a file. */
+async function measure(dir: string, nodes: number, builds: readonly string[]): Promise<void> {
+  run([process.execPath, join(__dirname, 'cluster.js'), dir, String(nodes), String(CHANGES)], '', LIMIT_MS);
+  const cluster = readCluster(dir);
+  const native = loadNative();
+  const netlink = createNetlink(native);
+  const broker = new Broker();
+  const results: Figures[] = [];
+  try {
+    await broker.start();
+    for (const [turn, installation] of builds.entries()) {
+      const stranger = broker.stranger();
+      // The topics of the turn before hold its changes.
+      const topic = `t${turn}.${NODES_TOPIC}`;
+      const podsTopic = `t${turn}.${PODS_TOPIC}`;
+      for (const name of [topic, podsTopic, `t${turn}.${POLICIES_TOPIC}`])
+        await stranger.createTopic(name, 1, { 'max.message.bytes': '65536' });
+      await writeIn(stranger, topic, cluster.records);
+      await writeIn(stranger, podsTopic, cluster.pods);
+      const pinDir = join(dir, 'pins', `turn${turn}`);
+      const subject = new Subject({ dir, installation, pinDir });
+      subject.configure(broker.port, `t${turn}.`);
+      try {
+        const kernel = new Kernel(native, netlink, pinDir);
+        results.push({
+          build: installation,
+          ...(await measureOne(subject, kernel, cluster, { stranger, topic })),
+        });
+      } finally {
+        await subject.end();
+        await stranger.close();
+      }
+    }
+  } finally {
+    netlink.close();
+    await broker.dispose();
+  }
+  writeFileSync(join(dir, 'result.json'), JSON.stringify(results));
+}
+
+function show(result: Figures): void {
   for (const [name, value] of Object.entries(result)) {
     const text =
       typeof value === 'object' && value !== null
@@ -313,31 +199,35 @@ function show(result: Record<string, unknown>): void {
           : String(value);
     console.log(`${name.padEnd(18)} ${text}`);
   }
+  console.log();
 }
 
-function main(nodes: number): void {
+function main(nodes: number, builds: readonly string[]): void {
   const dir = mkdtempSync(join(tmpdir(), 'vxseal-bench-'));
   const netns = `vxbench-control-${process.pid}`;
   try {
     mkdirSync(join(dir, 'pins'));
     run(['mount', '-t', 'bpf', '-o', 'mode=0700', 'bpf', join(dir, 'pins')]);
     run(['ip', 'netns', 'add', netns]);
+    // Peers are behind a router, as they are in a cluster of that size.
     ipBatch(netns, [
       'link set lo up',
       'link add eth0 type veth peer name wire0',
       'link set wire0 up',
       'link set eth0 up',
-      `addr add ${vtepOf(0)}/10 dev eth0`,
+      `addr add ${vtepOf(0)}/32 dev eth0`,
+      `route add 100.64.0.0/10 via ${GATEWAY} dev eth0 onlink`,
+      `neigh add ${GATEWAY} lladdr 02:00:00:00:00:01 dev eth0 nud permanent`,
     ]);
-    const argv = inNetns(netns, [process.execPath, __filename, '--inside', String(nodes), dir]);
-    const outcome = tryRun(argv, '', 600_000);
+    const inside = ['--inside', dir, String(nodes), ...builds];
+    const outcome = tryRun(inNetns(netns, [process.execPath, __filename, ...inside]), '', 480_000);
     process.stderr.write(outcome.stderr);
     if (outcome.status !== 0) throw new Error(`the measurement ended with ${outcome.status}`);
-    const result = require(join(dir, 'result.json')) as Record<string, unknown>;
+    const text = readFileSync(join(dir, 'result.json'), 'utf8');
     const json = join(packageRoot(), `build/bench/control-${nodes}.json`);
     mkdirSync(dirname(json), { recursive: true });
-    writeFileSync(json, `${JSON.stringify(result, null, 1)}\n`);
-    show(result);
+    writeFileSync(json, `${text}\n`);
+    for (const result of JSON.parse(text) as Figures[]) show(result);
   } finally {
     tryRun(['ip', 'netns', 'del', netns]);
     tryRun(['umount', '-l', join(dir, 'pins')]);
@@ -345,19 +235,38 @@ function main(nodes: number): void {
   }
 }
 
-const [first = '5000', ...rest] = process.argv.slice(2);
+const USAGE = `usage: scripts/bench control [NODES, default 5000] [--beside FOLDER]...
+  --beside FOLDER   another installation, built, measured before this one in the same run`;
+
+function parse(argv: readonly string[]): { nodes: number; builds: string[] } {
+  const rest = [...argv];
+  const nodes = /^[1-9]\d{0,3}$/.test(rest[0] ?? '') ? Number(rest.shift()) : 5000;
+  const builds: string[] = [];
+  for (let option = rest.shift(); option !== undefined; option = rest.shift()) {
+    const value = rest.shift();
+    if (value === undefined) throw new Error(USAGE);
+    if (option !== '--beside') throw new Error(USAGE);
+    builds.push(resolve(value));
+  }
+  return { nodes, builds: [...builds, packageRoot()] };
+}
+
+const [first = '', ...rest] = process.argv.slice(2);
 if (first === '--inside') {
-  const [nodes = '', dir = ''] = rest;
-  measure(Number(nodes), dir).then(
+  const [dir = '', nodes = '', ...builds] = rest;
+  measure(dir, Number(nodes), builds).then(
     () => process.exit(0),
     (error) => {
       console.error(error);
       process.exit(1);
     },
   );
-} else if (/^[1-9]\d{0,4}$/.test(first)) {
-  main(Number(first));
 } else {
-  console.error('usage: scripts/bench control [NODES, default 5000]');
-  process.exit(2);
+  try {
+    const { nodes, builds } = parse(process.argv.slice(2));
+    main(nodes, builds);
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 1;
+  }
 }
