@@ -119,7 +119,7 @@ function podSource(frame: Buffer): string | undefined {
 }
 
 /** Nodes and broker talk outside the overlay, or nothing could start; what they say is signed, and public. */
-function isBusTraffic(frame: Buffer): boolean {
+export function isBusTraffic(frame: Buffer): boolean {
   const ends = ipEnds(frame);
   const broker = ipBytes(BROKER_ADDRESS);
   return (

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { endAgent, nextCa, renewNode, startAgent, waitAllUp, waitAnswering } from '../agents';
 import { status } from '../api';
+import { killBroker, startBroker } from '../broker';
 import { until } from '../command';
 import type { LabLayout, NodeLayout } from '../layout';
 import { freeze, powerOff, powerOn, replaceDisk, rotate, thaw } from './machine';
@@ -64,19 +65,18 @@ export const EVENTS: readonly SoakEvent[] = [
   },
   {
     name: 'the bus is gone',
-    run: async (lab) => {
-      const { busDir } = lab.layout;
-      renameSync(busDir, `${busDir}-away`);
+    run: async ({ layout, node }) => {
+      takeBus(layout);
       try {
         await until('node1 misses the bus', STEADY_TIMEOUT_MS, async () =>
-          (await status(lab.node(1))).bus.connected ? undefined : true,
+          (await status(node(1))).bus.connected ? undefined : true,
         );
         await wait(DOWN_MS);
       } finally {
-        renameSync(`${busDir}-away`, busDir);
+        giveBus(layout);
       }
       await until('node1 has the bus again', STEADY_TIMEOUT_MS, async () =>
-        (await status(lab.node(1))).bus.connected ? true : undefined,
+        (await status(node(1))).bus.connected ? true : undefined,
       );
       return '';
     },
@@ -112,6 +112,17 @@ export const EVENTS: readonly SoakEvent[] = [
     },
   },
 ];
+
+/** The broker is killed, or the folder is moved away. */
+function takeBus(layout: LabLayout): void {
+  if (layout.shape.bus === 'kafka') killBroker(layout);
+  else renameSync(layout.busDir, `${layout.busDir}-away`);
+}
+
+function giveBus(layout: LabLayout): void {
+  if (layout.shape.bus === 'kafka') startBroker(layout);
+  else renameSync(`${layout.busDir}-away`, layout.busDir);
+}
 
 function restart(index: number): SoakEvent['run'] {
   return async (lab) => {

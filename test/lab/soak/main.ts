@@ -2,12 +2,12 @@
 // and the lab removed. Exit code 0 when nothing was lost, 1 when something was, 2 for a wrong command line.
 import { logTail } from '../agents';
 import { bringUp } from '../lab';
-import { type LabLayout, labLayout } from '../layout';
+import { type LabLayout, type LabShape, labLayout, PLAIN_SHAPE } from '../layout';
 import { labExists, teardown } from '../teardown';
 import { describeEvent, describeWire, endure, faultsOf, type SoakReport, soak } from './soak';
 import { upgradeEvents } from './upgrade';
 
-const USAGE = `usage: scripts/lab soak    [--minutes 10] [--name L]
+const USAGE = `usage: scripts/lab soak    [--minutes 10] [--bus directory|kafka] [--name L]
        scripts/lab upgrade [--from HEAD~1] [--name L]`;
 const NODES = 3;
 const LEAST_ROTATE_MS = 40_000;
@@ -16,6 +16,7 @@ interface Options {
   readonly verb: 'soak' | 'upgrade';
   readonly name: string;
   readonly minutes: number;
+  readonly bus: LabShape['bus'];
   /** Folder of another build. */
   readonly build: string;
 }
@@ -24,15 +25,18 @@ interface Options {
 function parseOptions([verb, ...argv]: readonly string[]): Options | undefined {
   if (verb !== 'soak' && verb !== 'upgrade') return undefined;
   let [name, minutes, build] = [verb as string, 10, ''];
+  let bus: LabShape['bus'] = 'directory';
   for (let at = 0; at < argv.length; at += 2) {
     const value = argv[at + 1] ?? '';
     if (argv[at] === '--name' && /^[a-z][a-z0-9-]{0,19}$/.test(value)) name = value;
     else if (verb === 'soak' && argv[at] === '--minutes' && /^[1-9]\d{0,3}$/.test(value))
       minutes = Number(value);
+    else if (verb === 'soak' && argv[at] === '--bus' && (value === 'directory' || value === 'kafka'))
+      bus = value;
     else if (verb === 'upgrade' && argv[at] === '--build') build = value;
     else return undefined;
   }
-  return verb === 'upgrade' && build === '' ? undefined : { verb, name, minutes, build };
+  return verb === 'upgrade' && build === '' ? undefined : { verb, name, minutes, bus, build };
 }
 
 async function perform({ verb, minutes, build }: Options, layout: LabLayout): Promise<SoakReport> {
@@ -51,7 +55,7 @@ async function main(argv: readonly string[]): Promise<number> {
     console.error(USAGE);
     return 2;
   }
-  const { name } = options;
+  const { name, bus } = options;
   if (labExists(name))
     throw new Error(`lab ${name} exists already. Remove it with: scripts/lab down --name ${name}`);
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
@@ -60,7 +64,7 @@ async function main(argv: readonly string[]): Promise<number> {
       process.exit(130);
     });
   try {
-    const layout = await bringUp(name, NODES, 1, (message) => console.log(message));
+    const layout = await bringUp(name, NODES, 1, (message) => console.log(message), { ...PLAIN_SHAPE, bus });
     const report = await perform(options, layout);
     console.log(describeWire(report));
     const faults = faultsOf(report);
