@@ -2,7 +2,9 @@
 // becomes of that node's records and keys. Forgets those that no configured prefix touches any more, which is how an
 // operator takes an adoption back.
 import { overlaps } from '../core/adoption';
+import { hostPrefix, prefixContains } from '../core/bytes';
 import type { Prefix, Vni } from '../core/ids';
+import type { RemotePod } from '../core/podroster';
 import type { RosterNode } from '../core/roster';
 import type { Problems } from './problems';
 
@@ -20,6 +22,8 @@ export interface AdoptionSettings {
 }
 
 const OBJECT = 'adopted prefixes';
+/** Beyond it the permissive prefixes are adopted as a whole: no node can make the list grow without end. */
+const MAX_ADOPTED = 1024;
 
 export class Adoption {
   private readonly adopted: Set<Prefix>;
@@ -37,15 +41,30 @@ export class Adoption {
     return [...this.adopted].sort();
   }
 
-  /** Takes in what the nodes announce now. The data plane follows at once; the disk is not waited for. */
-  look(roster: readonly RosterNode[]): readonly Prefix[] {
+  /**
+   * Takes in what the nodes announce now; a single address of theirs adopts the whole permissive prefix around it. The
+   * data plane follows at once; the disk is not waited for.
+   */
+  look(roster: readonly RosterNode[], pods: readonly RemotePod[] = []): readonly Prefix[] {
+    const { hostVni, permissivePrefixes = [] } = this.settings;
+    if (permissivePrefixes.length === 0) return this.list();
     const before = this.adopted.size;
+    for (const permissive of permissivePrefixes) {
+      const isClaimed = pods.some(
+        ({ record: { vni, address } }) => vni === hostVni && prefixContains(permissive, hostPrefix(address)),
+      );
+      if (isClaimed || this.adopted.size > MAX_ADOPTED) this.adopted.add(permissive);
+    }
     for (const { record } of roster)
       for (const { vni, prefixes } of record?.prefixes ?? [])
         if (vni === this.settings.hostVni)
-          for (const prefix of prefixes) if (this.concerns(prefix)) this.adopted.add(prefix);
+          for (const prefix of prefixes) if (this.isNew(prefix)) this.adopted.add(prefix);
     if (this.adopted.size !== before) void this.save();
     return this.list();
+  }
+
+  private isNew(prefix: Prefix): boolean {
+    return this.concerns(prefix) && ![...this.adopted].some((known) => prefixContains(known, prefix));
   }
 
   private concerns(prefix: Prefix): boolean {

@@ -33,6 +33,11 @@ export class PodRecords {
 
   constructor(private readonly parts: PodRecordParts) {}
 
+  /** As of the last look. */
+  list(): readonly RemotePod[] {
+    return this.remote;
+  }
+
   status(): RemotePodStatus[] {
     return this.remote
       .map(({ record: { vni, address, node, namespace, name, labels }, state, why }) => ({

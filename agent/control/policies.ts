@@ -48,6 +48,8 @@ export class PolicyKeeper {
   private readonly rulesets = new Map<number, readonly RulesetEntry[]>();
   private tables: PolicyTables | undefined;
   private generation = 0;
+  /** Devices of the pods that the rules in force were made for; undefined: no rules are wanted. */
+  private judged: ReadonlySet<number> | undefined;
 
   constructor(private readonly parts: PolicyKeeperParts) {}
 
@@ -57,15 +59,22 @@ export class PolicyKeeper {
     try {
       if (source !== undefined) await this.read(source);
       // A folder that could not be read yet: what a former process installed stands, or less would hold than before.
-      if (source !== undefined && this.reading === undefined) return;
+      if (source !== undefined && this.reading === undefined) {
+        this.judged ??= new Set();
+        return;
+      }
       const world = joined(this.reading, signed());
       // Where there were any, none is a set of tables too: a generation that came again would bring back the rules and
       // the connections that were of it before.
       const never = datapath.policies.generation() === 0;
-      if (source === undefined && world.policies.length === 0 && never) this.inForce = [];
-      else {
+      if (source === undefined && world.policies.length === 0 && never) {
+        this.inForce = [];
+        this.judged = undefined;
+      } else {
+        this.judged ??= new Set();
         const addresses = (await netlink.addresses()).map(({ address }) => address);
         this.install(world, pods, addresses);
+        this.judged = new Set(pods.map(({ entry }) => entry.ifindex));
       }
       problems.clear(INSTALL);
     } catch (error) {
@@ -80,6 +89,12 @@ export class PolicyKeeper {
   /** What the manifests say of a pod of this node, those of the folder and the signed ones, or its runtime. */
   describe(pod: AttachedPod): Pick<PolicyPod, 'labels' | 'ports'> {
     return localPod(pod, joined(this.reading, this.parts.signed()).pods);
+  }
+
+  /** A pod that no rules were made for would be open: why, or undefined. */
+  missing({ entry }: AttachedPod): string | undefined {
+    if (this.judged === undefined || this.judged.has(entry.ifindex)) return undefined;
+    return this.parts.problems.get(INSTALL)?.reason ?? 'its policies are not in force yet';
   }
 
   status(): PolicyStatus {

@@ -100,7 +100,7 @@ export class ControlRoom implements AgentView {
       roster: this.intakes.nodes,
       pods: this.pods,
       remotePods: (nodes) => this.podRecords.look(nodes),
-      adopted: (nodes) => this.adoption.look(nodes),
+      adopted: (nodes) => this.adoption.look(nodes, this.podRecords.list()),
     });
     this.podRecords = new PodRecords({
       node: settings.node,
@@ -384,7 +384,8 @@ export class ControlRoom implements AgentView {
         checkpoint,
         mtuBytes: () => this.reconciler.picture()?.mtuBytes,
         reconcile: () => this.loop.run(),
-        missing: (pod) => missingOfPod(this.reconciler.picture(), pod, this.problems),
+        missing: (pod) =>
+          missingOfPod(this.reconciler.picture(), pod, this.problems) ?? this.policyKeeper.missing(pod),
         blockers: () => this.podBlockers(),
       },
     );

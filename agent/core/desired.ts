@@ -208,6 +208,8 @@ function podAddresses({ config, roster, peers, pods, remotePods = [] }: DesiredI
     const { vni, address, node } = record;
     const owner = records.get(node);
     if (owner === undefined || taken.has(`${vni}/${address}`)) return [];
+    // Outside of what is protected nothing would be left of the address once the claim ends, but the way in clear.
+    if (!announces(config.protectedPrefixes, record)) return [];
     if (state === 'quarantined') return [{ vni, address, peer: PEER_NONE }];
     if (isInNodePrefix(record, owner) || announces(config.prefixes, record)) return [];
     const isAnothers = [...records.values()].some(

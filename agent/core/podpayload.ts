@@ -46,7 +46,7 @@ export function decodePod(fields: Fields): PodAnnouncement {
     namespace: asText(fields.namespace, 'namespace', NAME_OR_NOTHING),
     name: asText(fields.name, 'name', NAME),
     labels: asLabels(fields.labels),
-    ports: asList(fields.ports, 'ports', MAX_PORTS).map(asPort),
+    ports: asPorts(fields.ports),
     mtuBytes: asInteger(fields.mtuBytes, 'mtuBytes', 0, 65535),
     notBeforeMs: asInteger(fields.notBeforeMs, 'notBeforeMs', 0),
   };
@@ -75,6 +75,13 @@ function asLabels(value: unknown): Labels {
   return Object.fromEntries(pairs);
 }
 
+/** A name stands for one number of a protocol, as in Kubernetes: else a few records would make very many rules. */
+function asPorts(value: unknown): NamedPort[] {
+  const ports = asList(value, 'ports', MAX_PORTS).map(asPort);
+  if (new Set(ports.map(portName)).size !== ports.length) throw malformed('ports', 'each name once');
+  return ports;
+}
+
 function asPort(value: unknown): NamedPort {
   const [name, protocol, port] = asList(value, 'ports', 3);
   const known = PROTOCOLS.find((each) => each === protocol);
@@ -87,6 +94,8 @@ function asPort(value: unknown): NamedPort {
 }
 
 const byFirst = ([a]: [string, string], [b]: [string, string]): number => (a < b ? -1 : 1);
+
+const portName = ({ name, protocol }: NamedPort): string => `${protocol}/${name}`;
 
 const portText = ({ name, protocol, port }: NamedPort): string => `${name} ${protocol} ${port}`;
 
@@ -106,6 +115,8 @@ export function describable(
   );
   return {
     labels: Object.fromEntries(taken.sort(byFirst).slice(0, MAX_LABELS)),
-    ports: ports.filter(({ name }) => /^[a-z0-9-]{1,63}$/.test(name)).slice(0, MAX_PORTS),
+    ports: [...new Map(ports.map((port) => [portName(port), port])).values()]
+      .filter(({ name }) => /^[a-z0-9-]{1,63}$/.test(name))
+      .slice(0, MAX_PORTS),
   };
 }

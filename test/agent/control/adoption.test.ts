@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Adoption } from '../../../agent/control/adoption';
 import { Problems } from '../../../agent/control/problems';
-import type { Prefix, Vni } from '../../../agent/core/ids';
+import type { IpAddress, Prefix, Vni } from '../../../agent/core/ids';
+import type { RemotePod } from '../../../agent/core/podroster';
 import type { RosterNode } from '../../../agent/core/roster';
 import { AdoptedFile } from '../../../agent/sources/adopted';
 import { ManualClock } from '../../fakes/clock';
@@ -63,3 +64,16 @@ test.each(['', '{}', '{"v":1,"prefixes":["x"]}', '{"v":1,"prefixes":[7]}', '{"v"
     await expect(begin('10.4.0.0/16')).rejects.toMatchObject({ code: 'state' });
   },
 );
+
+test('a single address of a node adopts the whole range around it; a flood of prefixes does too', async () => {
+  const pod = { record: { vni: HOST, address: '10.4.7.9' as IpAddress } } as unknown as RemotePod;
+  const one = await begin('10.4.0.0/16', '10.5.0.0/16');
+  expect(one.look([], [pod])).toEqual(['10.4.0.0/16']);
+  expect(one.look([])).toEqual(['10.4.0.0/16']);
+  const prefixes = Array.from({ length: 1025 }, (_, index) => `10.5.${index >> 5}.${(index & 31) * 8}/29`);
+  one.look([node(42, ...prefixes)]);
+  expect(one.look([])).toContain('10.5.0.0/16');
+  // Nothing within it is new any more.
+  const size = one.list().length;
+  expect(one.look([node(42, '10.5.200.0/24')])).toHaveLength(size);
+});

@@ -178,3 +178,23 @@ test('a packet that policy refused names the policies of that pod and direction;
     ['x/b', []],
   ]);
 });
+
+test('a pod that no rules were made for is not ready: it would be open', async () => {
+  const one = keeper();
+  await one.pass(PODS);
+  const [pod] = PODS;
+  if (pod === undefined) throw new Error('no pod');
+  const late = attached('late', 9);
+  expect([one.missing(pod), one.missing(late)]).toEqual([undefined, 'its policies are not in force yet']);
+  const install = jest.spyOn(policies, 'install').mockImplementation(() => {
+    throw new Error('the map is full');
+  });
+  read = async () => reading([policy('other', { ingress: [] })]);
+  await one.pass([...PODS, late]);
+  expect(one.missing(pod)).toBeUndefined();
+  expect(one.missing(late)).toBe('the map is full');
+  install.mockRestore();
+  await one.pass([...PODS, late]);
+  expect(one.missing(late)).toBeUndefined();
+  expect(keeper(false).missing(late)).toBeUndefined();
+});

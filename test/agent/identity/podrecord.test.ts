@@ -87,6 +87,17 @@ test.each<[number, string, Partial<PodAnnouncement>, string]>([
   [16, 'a label value of 64', { labels: { a: 'x'.repeat(64) } }, 'malformed'],
   [17, 'a port of 0', { ports: [{ name: 'a', protocol: 'TCP', port: 0 }] }, 'malformed'],
   [
+    23,
+    'a port name with two numbers',
+    {
+      ports: [
+        { name: 'a', protocol: 'TCP', port: 1 },
+        { name: 'a', protocol: 'TCP', port: 2 },
+      ],
+    },
+    'malformed',
+  ],
+  [
     18,
     '65 labels',
     { labels: Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`k${i}`, 'v'])) },
