@@ -1,7 +1,7 @@
 // Policy over the bus, on real packets: one signed document takes effect on every node, and holds when the bus goes,
 // agents are killed, tables are lost as in a reboot, and whoever writes to the bus replays, nulls or signs as a node.
 import { randomBytes } from 'node:crypto';
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { POLICIES_TOPIC } from '../../agent/core/policyrecord';
 import { loadNative } from '../../agent/kernel/native';
@@ -181,6 +181,18 @@ test(
   TIMEOUT_MS,
 );
 
+/** Is the record among those that the node has kept on disk? */
+function keeps(node: NodeLayout, value: Buffer): boolean {
+  const folder = join(node.stateDir, 'policies');
+  return readdirSync(folder).some((name) => {
+    try {
+      return readFileSync(join(folder, name)).equals(value);
+    } catch {
+      return false; // replaced just now
+    }
+  });
+}
+
 test(
   'whoever writes to the bus cannot take it away: null, replay, a signature of a node',
   async () => {
@@ -193,6 +205,12 @@ test(
           (await status(node)).bus.refusedRecords.some((each) => each.reason === reason) ? true : undefined,
         );
     };
+    // What no node has read yet could not be rolled back.
+    const newer = readFileSync(recordFile());
+    for (const node of lab.nodes)
+      await until(`${node.name} keeps the newer record`, SETTLE_MS, () =>
+        keeps(node, newer) ? true : undefined,
+      );
     writeFileSync(recordFile(), first);
     await told('superseded');
     writeFileSync(recordFile(), readFileSync(join(lab.busDir, 'vxseal.nodes.v1', 'node1')));
