@@ -246,8 +246,7 @@ export class RecordIntake {
 
   /** Once for all that came together: there may be tens of thousands. */
   private async saveClaims(): Promise<void> {
-    // What could be replayed has ended by itself: dead claims do not crowd out new ones.
-    this.claims.sweep(this.leaseNowMs(), 0);
+    this.claims.sweep(this.leaseNowMs());
     for (const [key, record] of this.standing) {
       const known =
         record.topic === PODS_TOPIC ? this.claims.has(record.key) : this.roster.has(record.key as NodeName);

@@ -105,11 +105,11 @@ export class PodRoster {
     return orders;
   }
 
-  /** Forgets claims whose last lease ended more than `keepMs` ago. */
-  sweep(nowMs: number, keepMs: number): void {
+  /** Forgets claims whose last lease has ended: a replay of them is dead by itself. */
+  sweep(nowMs: number): void {
     for (const [key, claims] of this.#claims)
       for (const [node, entry] of claims) {
-        if (entry.lastNotAfterMs + keepMs > nowMs) continue;
+        if (entry.lastNotAfterMs > nowMs) continue;
         claims.delete(node);
         this.#countOfNode.set(node, (this.#countOfNode.get(node) ?? 1) - 1);
         if (claims.size === 0) this.#claims.delete(key);

@@ -119,7 +119,7 @@ test('15 a node is remembered for so many claims, and no more; others are not ke
   const one = claim('node2', { address: address(MAX_CLAIMS_OF_NODE) });
   expect(roster.fold(verified(one))).toBe('crowded');
   expect(roster.fold(verified(claim('node3', { address: one.address })))).toBe('accepted');
-  roster.sweep(NOW_MS + 60_001, 0);
+  roster.sweep(NOW_MS + 60_001);
   expect(roster.fold(verified(one))).toBe('accepted');
   expect(roster.orders().size).toBe(1);
 });
