@@ -200,6 +200,7 @@ function localPod({ pod, entry }: AttachedPod, known: readonly PolicyPod[]): Loc
     labels: manifest?.labels ?? pod.labels ?? {},
     ports: manifest?.ports ?? [],
     addresses: entry.addresses,
+    ...(manifest?.distrusted && { distrusted: true }),
     ifindex: entry.ifindex,
   };
 }

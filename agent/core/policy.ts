@@ -68,6 +68,8 @@ export interface PolicyPod {
   readonly labels: Labels;
   readonly addresses: readonly IpAddress[];
   readonly ports: readonly NamedPort[];
+  /** Nobody who is trusted says so: what its labels isolate stays isolated, and no selector names it. */
+  readonly distrusted?: true;
 }
 
 export interface PolicyNamespace {
@@ -75,6 +77,8 @@ export interface PolicyNamespace {
   readonly vni?: Vni | undefined;
   readonly name: string;
   readonly labels: Labels;
+  /** No selector of namespaces names it. */
+  readonly distrusted?: true;
 }
 
 export interface PolicyWorld {
@@ -118,9 +122,17 @@ function meets({ key, operator, values }: LabelRequirement, labels: Labels): boo
 const own = (labels: Labels, key: string): string | undefined =>
   Object.hasOwn(labels, key) ? labels[key] : undefined;
 
-/** Every namespace has this label, whatever its manifest says (Kubernetes 1.22). */
-export function namespaceLabels(namespaces: readonly PolicyNamespace[], name: string, vni: Vni): Labels {
+/**
+ * Every namespace has one label, whatever its manifest says (Kubernetes 1.22).
+ * @returns undefined: what is said of it is not to be believed
+ */
+export function namespaceLabels(
+  namespaces: readonly PolicyNamespace[],
+  name: string,
+  vni: Vni,
+): Labels | undefined {
   const found = namespaces.find((each) => each.name === name && (each.vni ?? vni) === vni);
+  if (found?.distrusted) return undefined;
   return { ...found?.labels, 'kubernetes.io/metadata.name': name };
 }
 
@@ -128,6 +140,11 @@ export const rulesOf = (
   policy: NetworkPolicy,
   direction: PolicyDirection,
 ): readonly PolicyRule[] | undefined => policy[direction];
+
+/** Isolates the same pods in the same directions, and allows nothing. */
+export function closed({ ingress, egress, ...rest }: NetworkPolicy): NetworkPolicy {
+  return { ...rest, ...(ingress && { ingress: [] }), ...(egress && { egress: [] }) };
+}
 
 /** Policies that isolate the pod in that direction; none: everything is allowed. */
 export function isolating(
@@ -148,14 +165,15 @@ export function isolating(
 export function namesPod(
   peer: PolicyPeer,
   namespace: string,
-  pod: Pick<PolicyPod, 'namespace' | 'labels'>,
-  labelsOf: (namespace: string) => Labels,
+  pod: Pick<PolicyPod, 'namespace' | 'labels' | 'distrusted'>,
+  labelsOf: (namespace: string) => Labels | undefined,
 ): boolean {
-  if ('ipBlock' in peer) return false;
+  if ('ipBlock' in peer || pod.distrusted) return false;
   const { podSelector, namespaceSelector } = peer;
   if (podSelector !== undefined && !selects(podSelector, pod.labels)) return false;
   if (namespaceSelector === undefined) return pod.namespace === namespace;
-  return selects(namespaceSelector, labelsOf(pod.namespace));
+  const labels = labelsOf(pod.namespace);
+  return labels !== undefined && selects(namespaceSelector, labels);
 }
 
 export function namesAddress(peer: PolicyPeer, address: Prefix): boolean {

@@ -142,7 +142,7 @@ class SpecMatcher {
   private readonly within = new PrefixIndex<number>();
   private readonly outside = new PrefixIndex<number>();
   private readonly selectors: (readonly [number, PeerSpec])[] = [];
-  private readonly labels = new Map<string, Labels>();
+  private readonly labels = new Map<string, Labels | undefined>();
   /** By namespace and labels: pods of one deployment are alike. */
   private readonly selected = new Map<string, readonly number[]>();
 
@@ -170,6 +170,7 @@ class SpecMatcher {
   }
 
   private selecting(pod: PolicyPod): readonly number[] {
+    if (pod.distrusted) return [];
     const key = JSON.stringify([pod.namespace, pod.labels]);
     const known = this.selected.get(key);
     if (known !== undefined) return known;
@@ -180,10 +181,10 @@ class SpecMatcher {
     return found;
   }
 
-  private labelsOf(namespace: string): Labels {
-    const known = this.labels.get(namespace) ?? namespaceLabels(this.input.namespaces, namespace, this.vni);
-    this.labels.set(namespace, known);
-    return known;
+  private labelsOf(namespace: string): Labels | undefined {
+    if (!this.labels.has(namespace))
+      this.labels.set(namespace, namespaceLabels(this.input.namespaces, namespace, this.vni));
+    return this.labels.get(namespace);
   }
 }
 

@@ -3,6 +3,7 @@
 import { hostPrefix } from './bytes';
 import type { IpAddress } from './ids';
 import {
+  closed,
   isolating,
   namesAddress,
   namesPod,
@@ -49,7 +50,7 @@ export function decide(world: PolicyWorld, connection: Connection, direction: Po
   const policies = isolating(world.policies, mine.pod, direction);
   const names = policies.map(policyName);
   if (policies.length === 0 || mine.pod === other.pod) return { allowed: true, isolating: names };
-  for (const policy of policies) {
+  for (const policy of mine.pod.distrusted ? policies.map(closed) : policies) {
     const rules = rulesOf(policy, direction) ?? [];
     const index = rules.findIndex(
       (rule) => namesParty(world, policy.namespace, rule, other) && namesPort(rule, connection),

@@ -1,14 +1,17 @@
 // The fold of verified policy records into the policy that holds. Order of arrival does not matter; nothing here ends
 // by itself: a document stands until one with a later order replaces it or its signed withdrawal comes. Pure.
 import { toHex } from './crypto';
-import type { NetworkPolicy, PolicyNamespace, PolicyPod, PolicyWorld } from './policy';
+import { closed, type NetworkPolicy, type PolicyNamespace, type PolicyPod, type PolicyWorld } from './policy';
 import { parseKey } from './policydocument';
 import { encodePolicyPayload, type VerifiedPolicy } from './policyrecord';
 import { compareOrder, type FoldOutcome } from './roster';
 
 export interface PolicyEntry {
   readonly verified: VerifiedPolicy;
-  /** Why its author is not trusted any more: what his policies isolate stays isolated, what they allow does not count. */
+  /**
+   * Why its author is not trusted any more: what his policies isolate, and what others isolate by his labels, stays
+   * isolated; what they allow does not count.
+   */
   readonly distrust: string | undefined;
 }
 
@@ -56,17 +59,14 @@ export function viewPolicies(roster: PolicyRoster): PolicyWorld {
     const { author, document } = verified.record;
     const vni = parseKey(key)?.vni;
     if (document === undefined || vni === undefined) continue;
-    if (document.kind === 'Namespace') namespaces.push({ ...document.namespace, vni });
-    else if (document.kind === 'Pod') pods.push({ ...document.pod, vni });
+    const doubt = distrust === undefined ? {} : { distrusted: true as const };
+    if (document.kind === 'Namespace') namespaces.push({ ...document.namespace, vni, ...doubt });
+    else if (document.kind === 'Pod')
+      pods.push({ ...document.pod, vni, ...(distrust !== undefined && { ports: [] }), ...doubt });
     else {
       const origin = `bus, signed by ${author}${distrust === undefined ? '' : ', who is not trusted: it allows nothing'}`;
       policies.push({ ...(distrust === undefined ? document.policy : closed(document.policy)), vni, origin });
     }
   }
   return { policies, namespaces, pods };
-}
-
-/** Isolates the same pods in the same directions, and allows nothing. */
-function closed({ ingress, egress, ...rest }: NetworkPolicy): NetworkPolicy {
-  return { ...rest, ...(ingress && { ingress: [] }), ...(egress && { egress: [] }) };
 }

@@ -4,6 +4,7 @@
 import { prefixContains } from './bytes';
 import type { Prefix, Vni } from './ids';
 import {
+  closed,
   isolating,
   type NetworkPolicy,
   type PolicyDirection,
@@ -122,12 +123,13 @@ class Rulesets {
     // What a ruleset is made of, so that it is not made for each pod: of the pod itself only what its ports are called.
     const ports = direction === 'ingress' && policies.some(usesPortNames) ? pod.ports : [];
     const places = policies.map((policy) => this.policies.indexOf(policy));
-    const key = JSON.stringify([pod.vni, direction, places, ports]);
+    const key = JSON.stringify([pod.vni, direction, places, ports, pod.distrusted]);
     const before = this.known.get(key);
     if (before !== undefined) return before;
     const ruleset = this.entries.length + 1;
     this.known.set(key, ruleset);
-    for (const draft of rulesetOf(policies, pod, direction, classes)) this.rules.push({ ...draft, ruleset });
+    const counting = pod.distrusted ? policies.map(closed) : policies;
+    for (const draft of rulesetOf(counting, pod, direction, classes)) this.rules.push({ ...draft, ruleset });
     this.entries.push({ ruleset, direction, pod: podName(pod), policies: names });
     return ruleset;
   }

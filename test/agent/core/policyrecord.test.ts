@@ -259,6 +259,21 @@ describe('fold', () => {
     expect(closed?.origin).toContain('signed by ops');
   });
 
+  test('what described pods and namespaces is not believed either, of him who is not trusted', () => {
+    const doubted = (given: PolicyRecord): [string, PolicyEntry] => [
+      given.key,
+      { verified: verified(given), distrust: 'revoked: because' },
+    ];
+    const world = viewPolicies(
+      new Map([
+        doubted(record({ key: '42/x', document: namespace })),
+        doubted(record({ key: '42/x/pods/web', document: pod })),
+      ]),
+    );
+    expect(world.namespaces).toEqual([{ name: 'x', labels: { team: 'a' }, vni: 42, distrusted: true }]);
+    expect(world.pods).toMatchObject([{ name: 'web', ports: [], distrusted: true }]);
+  });
+
   test('the oldest withdrawal makes room, a document that holds never', () => {
     const held = (key: string, changes: Partial<PolicyRecord>) => record({ key, ...changes });
     const roster = foldAll([

@@ -27,11 +27,20 @@ type TailOf<T> = T extends [unknown, unknown, ...infer Rest] ? Rest : never;
 const CASES = 100_000;
 const QUERIES = 100;
 
-test(`${CASES} random packets under random policies: the tables say what the policies say`, () => {
+/** Some of its namespaces and pods were told by an author who is not trusted any more. */
+function doubted(world: PolicyWorld, random: () => number): PolicyWorld {
+  const doubt = <T>(each: T): T => (random() < 0.15 ? { ...each, distrusted: true } : each);
+  return { ...world, namespaces: world.namespaces.map(doubt), pods: world.pods.map(doubt) };
+}
+
+test.each([
+  ['', CASES, (world: PolicyWorld) => world],
+  [', some labels not to be believed', CASES / 5, doubted],
+])('random packets under random policies%s: the tables say what the policies say', (_, cases, given) => {
   const random = seeded(7);
   let passed = 0;
-  for (let done = 0; done < CASES; done += QUERIES) {
-    const world = randomWorld(random);
+  for (let done = 0; done < cases; done += QUERIES) {
+    const world = given(randomWorld(random), random);
     const tables = compile(world);
     const known = new Map<IpAddress, number>();
     for (let query = 0; query < QUERIES; query++) {
@@ -60,8 +69,8 @@ test(`${CASES} random packets under random policies: the tables say what the pol
     }
   }
   // A generator that lets all or nothing through would compare nothing.
-  expect(passed / CASES).toBeGreaterThan(0.2);
-  expect(passed / CASES).toBeLessThan(0.8);
+  expect(passed / cases).toBeGreaterThan(0.2);
+  expect(passed / cases).toBeLessThan(0.8);
 });
 
 test('every range of 16 bits at its limits is covered exactly, by 30 prefixes at most', () => {

@@ -29,6 +29,7 @@ export function allowedByPolicies(
     selects(policy.podSelector, pod.labels);
   const mine = world.policies.filter(applies);
   if (mine.length === 0) return true;
+  if (pod.distrusted) return false;
   const receiver = direction === 'ingress' ? pod : remote.pod;
   return mine.some((policy) =>
     (policy[direction] ?? []).some((rule) => {
