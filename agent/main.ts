@@ -39,7 +39,7 @@ import { NO_INFORMER, NriInformer } from './sources/nri';
 import { PolicyFolder } from './sources/policyfolder';
 import { PolicyStore } from './sources/policystore';
 import { RememberingBus } from './sources/remembering';
-import { claimNames, nodeNames, SeenStore } from './sources/seen';
+import { claimNames, nodeNames, SeenStore, vniNames } from './sources/seen';
 import { TopologyCache } from './sources/topology-cache';
 
 /** A superseded inbound SA goes once it was idle for this long: a small part of an epoch's life, or epochs pile up. */
@@ -93,6 +93,7 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
   const version = installedVersion();
   const seen = await SeenStore.open(join(config.stateDir, 'seen.json'), nodeNames);
   const seenPods = await SeenStore.open(join(config.stateDir, 'seen-pods.json'), claimNames);
+  const floors = await SeenStore.open(join(config.stateDir, 'policy-floors.json'), vniNames);
   const bus = rememberingBus(config, clock, log, identity);
   const announcer = makeAnnouncer(config, { bus, clock, log, identity, bootId, version });
   const podAnnouncer = makePodAnnouncer(config, { bus, clock, identity });
@@ -122,6 +123,7 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
       verify: (record, nowMs) => identity.current().verifyPolicy(record, nowMs, config.overlay.vni),
       read: readKeptPolicy,
       store: new PolicyStore(join(config.stateDir, 'policies')),
+      floors,
     },
     policies:
       config.policies.path === '' ? undefined : new PolicyFolder(config.policies.path, config.overlay.vni),

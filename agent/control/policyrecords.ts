@@ -2,13 +2,16 @@
 // into the policy that holds, counts the others by reason. What was accepted stands until its signed successor or
 // withdrawal: no loss of the bus, null, end of a certificate or restart takes it away.
 import type { PolicyWorld } from '../core/policy';
-import { POLICIES_TOPIC, type VerifiedPolicy } from '../core/policyrecord';
+import { POLICIES_TOPIC, type PolicyRecord, type VerifiedPolicy } from '../core/policyrecord';
 import {
   EMPTY_POLICY_ROSTER,
   foldPolicy,
+  type PolicyFloors,
   type PolicyRoster,
+  raiseFloor,
   roomFor,
   viewPolicies,
+  vniOfKey,
 } from '../core/policyroster';
 import type { Result } from '../core/result';
 import { VxsealError } from '../errors';
@@ -16,7 +19,7 @@ import type { BusRecord, BusStatus, Clock, Log } from '../ports';
 import { type Problems, reasonOf } from './problems';
 import { type RecordCounts, Refusals } from './refusals';
 
-/** Documents that a node keeps, the withdrawn ones among them. */
+/** Documents of one VNI that a node keeps, the withdrawn ones among them. */
 export const MAX_DOCUMENTS = 4096;
 /** Records kept that other roots or revocations may make good. */
 const MAX_DOUBTFUL = 256;
@@ -33,6 +36,11 @@ export interface PolicyRecordParts {
     load(): Promise<readonly BusRecord[]>;
     keep(record: BusRecord): Promise<void>;
     forget(key: string): Promise<void>;
+  };
+  /** Orders of withdrawals that had to make room; `highest` is as a former process left it. */
+  readonly floors: {
+    readonly highest: PolicyFloors;
+    remember(floors: PolicyFloors): Promise<void>;
   };
 }
 
@@ -60,7 +68,11 @@ export class PolicyIntake {
   private readonly refusals = new Map<string, number>();
   private readonly refused = new Refusals('policy of ');
 
-  constructor(private readonly parts: PolicyIntakeParts) {}
+  private floors: PolicyFloors;
+
+  constructor(private readonly parts: PolicyIntakeParts) {
+    this.floors = parts.floors.highest;
+  }
 
   /** What a former process accepted; before a pod is hooked. Throws VxsealError 'state' for what cannot be read. */
   async load(): Promise<void> {
@@ -164,8 +176,13 @@ export class PolicyIntake {
 
   private async take(record: BusRecord, verified: VerifiedPolicy): Promise<void> {
     const { key } = record;
-    const space = roomFor(this.roster, key, MAX_DOCUMENTS);
-    if (space === 'full') return this.refuse(record, 'too-many', `${MAX_DOCUMENTS} documents are kept`);
+    const space = roomFor(this.roster, this.floors, verified.record, MAX_DOCUMENTS);
+    // The very withdrawal, read again.
+    if (space === 'forgotten' && verified.record.document === undefined) {
+      this.count('superseded');
+      return;
+    }
+    if (typeof space === 'string') return this.refuse(record, 'too-many', crowded(vniOfKey(key), space));
     const { entry, outcome } = foldPolicy(this.roster.get(key), verified);
     if (outcome === 'superseded') {
       this.count(outcome);
@@ -175,18 +192,22 @@ export class PolicyIntake {
     this.refused.accepted(record);
     this.gone.delete(key);
     // On disk before it counts: a restart must not find less than what was in force.
+    if (space.evict !== undefined) this.floors = raiseFloor(this.floors, space.evict);
     if (outcome === 'accepted') await this.keep(record, space.evict);
     const roster = new Map(this.roster);
-    if (space.evict !== undefined) roster.delete(space.evict);
+    if (space.evict !== undefined) roster.delete(space.evict.key);
     this.roster = roster.set(key, entry);
-    if (space.evict !== undefined) this.standing.delete(space.evict);
+    if (space.evict !== undefined) this.standing.delete(space.evict.key);
     if (outcome === 'accepted' || !this.standing.has(key)) this.standing.set(key, record);
   }
 
-  private async keep(record: BusRecord, evict: string | undefined): Promise<void> {
-    const { store, problems } = this.parts;
+  private async keep(record: BusRecord, evict: PolicyRecord | undefined): Promise<void> {
+    const { store, floors, problems } = this.parts;
     try {
-      if (evict !== undefined) await store.forget(evict);
+      if (evict !== undefined) {
+        await floors.remember(this.floors);
+        await store.forget(evict.key);
+      }
       await store.keep(record);
       problems.clear(KEEPING);
     } catch (error) {
@@ -238,5 +259,10 @@ export class PolicyIntake {
 
 const isSame = (a: BusRecord | undefined, b: BusRecord): boolean =>
   a?.value !== undefined && b.value !== undefined && Buffer.compare(a.value, b.value) === 0;
+
+const crowded = (vni: string, why: 'full' | 'forgotten'): string =>
+  why === 'full'
+    ? `${MAX_DOCUMENTS} documents of VNI ${vni} are kept`
+    : `older than withdrawals of VNI ${vni} that are forgotten, and maybe one of those documents: sign it again`;
 
 export const isPolicyRecord = ({ topic }: BusRecord): boolean => topic === POLICIES_TOPIC;

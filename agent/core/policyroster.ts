@@ -3,8 +3,8 @@
 import { toHex } from './crypto';
 import { closed, type NetworkPolicy, type PolicyNamespace, type PolicyPod, type PolicyWorld } from './policy';
 import { parseKey } from './policydocument';
-import { encodePolicyPayload, type VerifiedPolicy } from './policyrecord';
-import { compareOrder, type FoldOutcome } from './roster';
+import { encodePolicyPayload, type PolicyRecord, type VerifiedPolicy } from './policyrecord';
+import { compareOrder, type FoldOutcome, type RecordOrder } from './roster';
 
 export interface PolicyEntry {
   readonly verified: VerifiedPolicy;
@@ -37,17 +37,40 @@ export function foldPolicy(
 
 const contentOf = ({ record }: VerifiedPolicy): string => toHex(encodePolicyPayload(record));
 
-/** Undefined: every document may stay. Else the withdrawn one that was withdrawn first makes room. */
+/** Of each VNI, by its number as text: the highest order of a withdrawal that made room and is forgotten. */
+export type PolicyFloors = ReadonlyMap<string, RecordOrder>;
+
+export const vniOfKey = (key: string): string => key.slice(0, key.indexOf('/'));
+
+/**
+ * Whether one VNI's documents have room for a record; those of others take none of it. Without `evict` nothing has to
+ * go; else it is the withdrawal that is oldest, and its order becomes the floor. `forgotten`: the record is no newer
+ * than a withdrawal of which only the order is left, so it may be the very document that was withdrawn.
+ */
 export function roomFor(
   roster: PolicyRoster,
-  key: string,
+  floors: PolicyFloors,
+  { key, generation, sequence }: PolicyRecord,
   most: number,
-): { readonly evict?: string } | 'full' {
-  if (roster.has(key) || roster.size < most) return {};
-  const withdrawn = [...roster].filter(([, { verified }]) => verified.record.document === undefined);
-  withdrawn.sort(([, a], [, b]) => compareOrder(a.verified.record, b.verified.record));
-  const [first] = withdrawn;
-  return first === undefined ? 'full' : { evict: first[0] };
+): { readonly evict?: PolicyRecord } | 'full' | 'forgotten' {
+  if (roster.has(key)) return {};
+  const vni = vniOfKey(key);
+  const floor = floors.get(vni);
+  if (floor !== undefined && compareOrder({ generation, sequence }, floor) <= 0) return 'forgotten';
+  if (roster.size < most) return {};
+  const records = [...roster.values()].map(({ verified }) => verified.record);
+  const ours = records.filter((record) => record.key.startsWith(`${vni}/`));
+  if (ours.length < most) return {};
+  const [first] = ours.filter(({ document }) => document === undefined).sort(compareOrder);
+  return first === undefined ? 'full' : { evict: first };
+}
+
+export function raiseFloor(floors: PolicyFloors, { key, generation, sequence }: PolicyRecord): PolicyFloors {
+  const vni = vniOfKey(key);
+  const before = floors.get(vni);
+  const order = { generation, sequence };
+  if (before !== undefined && compareOrder(order, before) <= 0) return floors;
+  return new Map(floors).set(vni, order);
 }
 
 /** What holds now, in order of key. */

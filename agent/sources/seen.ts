@@ -1,5 +1,5 @@
-// The highest (generation, sequence) seen of each node, and of each claim of a pod's address, on disk: what a hostile bus
-// cannot roll back over a restart. Which are remembered, and for how long, is the rosters'.
+// The highest (generation, sequence) seen of each node, of each claim of a pod's address, and of each VNI's forgotten
+// withdrawals of policy, on disk: what a hostile bus cannot roll back over a restart. Which are remembered, and for how long, is the rosters'.
 import { parseAddress } from '../core/bytes';
 import type { NodeName } from '../core/ids';
 import { parseNodeName } from '../core/names';
@@ -19,6 +19,9 @@ export const claimNames: ParseName<ClaimName> = (text) => {
   const [, address = '', node = ''] = /^[1-9]\d{0,7}\/([0-9a-f.:]+) (\S+)$/.exec(text) ?? [];
   return parseAddress(address).ok && parseNodeName(node).ok ? (text as ClaimName) : undefined;
 };
+
+/** Number of a VNI. */
+export const vniNames: ParseName<string> = (text) => (/^[1-9]\d{0,7}$/.test(text) ? text : undefined);
 
 export class SeenStore<K extends string> {
   #latest: ReadonlyMap<K, RecordOrder> = new Map();

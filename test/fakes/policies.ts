@@ -2,12 +2,14 @@
 import { deserialize, serialize } from 'node:v8';
 import type { PolicyRecordParts } from '../../agent/control/policyrecords';
 import { POLICIES_TOPIC, type PolicyRecord, type VerifiedPolicy } from '../../agent/core/policyrecord';
+import type { PolicyFloors } from '../../agent/core/policyroster';
 import { accept, type Result, refuse } from '../../agent/core/result';
 import type { BusRecord } from '../../agent/ports';
 
 /** Outlives the agent, as a disk does. */
 export class MemoryPolicyStore {
   readonly records = new Map<string, BusRecord>();
+  floors: PolicyFloors = new Map();
 
   async load(): Promise<BusRecord[]> {
     return [...this.records.values()];
@@ -45,6 +47,12 @@ export function plainPolicyRecords(
 ): PolicyRecordParts {
   return {
     store,
+    floors: {
+      highest: store.floors,
+      remember: async (floors) => {
+        store.floors = floors;
+      },
+    },
     read,
     verify: async (record) => {
       const found = read(record);

@@ -94,17 +94,47 @@ test('a damaged file ends the start: nobody would know what it said', async () =
   await expect(bench(store).intake.load()).rejects.toMatchObject({ code: 'state' });
 });
 
-test(`of more than ${MAX_DOCUMENTS} documents those that hold stay, and withdrawn ones make room`, async () => {
-  const { receive, holds, intake, store } = bench();
-  await receive(...Array.from({ length: MAX_DOCUMENTS }, (_, i) => record(`p${i}`)));
-  await receive(record('one-more'));
-  expect(holds()).toHaveLength(MAX_DOCUMENTS);
-  expect(intake.counts().refused).toEqual([{ reason: 'too-many', count: 1 }]);
-  await receive(record('p7', { sequence: 2, document: undefined }));
-  await receive(record('one-more'));
-  expect(holds()).toHaveLength(MAX_DOCUMENTS);
-  expect(holds()).toContain('one-more');
-  expect(store.records.has(`${HOST_VNI}/x/p7`)).toBe(false);
+describe(`${MAX_DOCUMENTS} documents of a VNI`, () => {
+  const full = async (given: ReturnType<typeof bench>) => {
+    await given.receive(...Array.from({ length: MAX_DOCUMENTS }, (_, i) => record(`p${i}`)));
+    return given;
+  };
+
+  test('those that hold stay, and withdrawn ones make room', async () => {
+    const { receive, holds, intake, store } = await full(bench());
+    await receive(record('one-more', { generation: 3 }));
+    expect(holds()).toHaveLength(MAX_DOCUMENTS);
+    expect(intake.counts().refused).toEqual([{ reason: 'too-many', count: 1 }]);
+    await receive(record('p7', { generation: 2, document: undefined }));
+    await receive(record('one-more', { generation: 3 }));
+    expect(holds()).toHaveLength(MAX_DOCUMENTS);
+    expect(holds()).toContain('one-more');
+    expect(store.records.has(`${HOST_VNI}/x/p7`)).toBe(false);
+  });
+
+  test('another VNI has room of its own', async () => {
+    const { receive, intake } = await full(bench());
+    await receive(record('p', { key: '7/x/p' }));
+    expect(intake.world().policies.filter(({ vni }) => vni === 7)).toHaveLength(1);
+  });
+
+  test('a document whose withdrawal made room does not come back, after a restart neither', async () => {
+    const first = await full(bench());
+    const withdrawal = record('p7', { generation: 2, document: undefined });
+    await first.receive(withdrawal, record('one-more', { generation: 3 }));
+    await first.receive(withdrawal, record('p7'));
+    expect(first.holds()).not.toContain('p7');
+    expect(first.intake.counts().refused).toEqual([
+      { reason: 'superseded', count: 1 },
+      { reason: 'too-many', count: 1 },
+    ]);
+    const again = bench(first.store);
+    await again.intake.load();
+    await again.receive(record('p9', { generation: 4, document: undefined }), record('p7'));
+    expect(again.holds()).not.toContain('p7');
+    await again.receive(record('p7', { generation: 5 }));
+    expect(again.holds()).toContain('p7');
+  });
 });
 
 test('trust that comes back opens again what it had closed', async () => {

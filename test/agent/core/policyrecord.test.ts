@@ -12,7 +12,9 @@ import {
 import {
   foldPolicy,
   type PolicyEntry,
+  type PolicyFloors,
   type PolicyRoster,
+  raiseFloor,
   roomFor,
   viewPolicies,
 } from '../../../agent/core/policyroster';
@@ -274,16 +276,37 @@ describe('fold', () => {
     expect(world.pods).toMatchObject([{ name: 'web', ports: [], distrusted: true }]);
   });
 
+  const held = (key: string, changes: Partial<PolicyRecord> = {}) => record({ key, ...changes });
+  const withdrawn = (key: string, at: number) => held(key, { document: undefined, generation: NOW_MS + at });
+  const later = (key: string, at = 9) => held(key, { generation: NOW_MS + at });
+  const nothing: PolicyFloors = new Map();
+
   test('the oldest withdrawal makes room, a document that holds never', () => {
-    const held = (key: string, changes: Partial<PolicyRecord>) => record({ key, ...changes });
-    const roster = foldAll([
-      held('42/x/a', {}),
-      held('42/x/b', { document: undefined, generation: NOW_MS + 2 }),
-      held('42/x/c', { document: undefined, generation: NOW_MS + 1 }),
-    ]);
-    expect(roomFor(roster, '42/x/d', 4)).toEqual({});
-    expect(roomFor(roster, '42/x/d', 3)).toEqual({ evict: '42/x/c' });
-    expect(roomFor(roster, '42/x/a', 3)).toEqual({});
-    expect(roomFor(foldAll([held('42/x/a', {})]), '42/x/d', 1)).toBe('full');
+    const old = withdrawn('42/x/c', 1);
+    const roster = foldAll([held('42/x/a'), withdrawn('42/x/b', 2), old]);
+    expect(roomFor(roster, nothing, later('42/x/d'), 4)).toEqual({});
+    expect(roomFor(roster, nothing, later('42/x/d'), 3)).toEqual({ evict: old });
+    expect(roomFor(roster, nothing, later('42/x/a'), 3)).toEqual({});
+    expect(roomFor(foldAll([held('42/x/a')]), nothing, later('42/x/d'), 1)).toBe('full');
+  });
+
+  test('a VNI that is full takes no room from another, nor its withdrawals', () => {
+    const roster = foldAll([held('42/x/a'), held('42/x/b'), withdrawn('7/x/a', 1), held('423/x/a')]);
+    expect(roomFor(roster, nothing, later('42/x/c'), 2)).toBe('full');
+    expect(roomFor(roster, nothing, later('7/x/b'), 2)).toEqual({});
+    expect(roomFor(roster, nothing, later('423/x/b'), 2)).toEqual({});
+    expect(roomFor(roster, nothing, later('8/x/b'), 2)).toEqual({});
+  });
+
+  test.each([
+    ['42/x/c', 4, 'forgotten'],
+    ['42/x/c', 5, 'forgotten'],
+    ['42/x/c', 6, 'room'],
+    ['42/x/a', 4, 'room'], // known: its own order decides
+    ['7/x/c', 4, 'room'],
+  ])('a withdrawal that made room leaves its order: %s signed at %i: %s', (key, at, expected) => {
+    const floors = raiseFloor(raiseFloor(nothing, withdrawn('42/x/z', 5)), withdrawn('42/x/y', 3));
+    const found = roomFor(foldAll([held('42/x/a')]), floors, later(key, at), 9);
+    expect(typeof found === 'string' ? found : 'room').toBe(expected);
   });
 });

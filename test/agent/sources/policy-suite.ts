@@ -59,6 +59,7 @@ class Reader {
       changed: () => this.check(),
       read: readKeptPolicy,
       store: new PolicyStore(folder),
+      floors: { highest: new Map(), remember: async () => {} },
       verify: (record, nowMs) =>
         verifyPolicy(record, {
           roots,
