@@ -91,6 +91,18 @@ struct overlay_value {
 	__u32 flags;             /* OVERLAY_F_* */
 };
 
+/*
+ * shared: longest prefix of (VNI, address of another tenant) -> what it is to that VNI. The key is overlay_key. Two
+ * addresses may speak if each finds the other here, one as the client, and they have a service in common.
+ */
+struct shared_value {
+	__u32 vni;               /* that the address is of */
+	__u32 way;               /* what the VNI of the key is to it */
+	__u64 services;          /* a bit each */
+};
+#define WAY_CLIENT 2u           /* the address is a service's: connections may be begun to it */
+#define WAY_SERVER 4u           /* the address is a client's: it is answered */
+
 /* peers: peer number -> tunnel endpoints (VTEP). */
 struct peer_value {
 	__u8 vtep[16];           /* the peer's */
@@ -285,7 +297,7 @@ struct policy_packet {
 	__u8 answer;             /* cannot begin one: echo reply */
 	__u8 closing;            /* FIN or RST */
 	__u8 embedded;           /* ICMP error: `key` is of the packet it speaks of */
-	__u32 reserved;
+	__u32 way;               /* WAY_*, where the other end is another tenant's */
 };
 
 /* policy_drops: per CPU, (generation, ruleset) -> packets refused. */

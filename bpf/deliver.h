@@ -7,6 +7,7 @@
 #define VXSEAL_DELIVER_H
 
 #include "local.h"
+#include "shared.h"
 #include "tunnel.h"
 
 static __always_inline int report_reply(const struct probe *probe, __u32 peer, __u32 bytes)
@@ -26,8 +27,8 @@ static __always_inline int report_reply(const struct probe *probe, __u32 peer, _
 	return CONSUMED;
 }
 
-/* A request goes back through the tunnel it came from, at its full size; a reply goes to the agent. */
-static __always_inline int answer_probe(struct __sk_buff *skb, const struct config *cfg, __u32 vni, __u32 peer)
+/* A request goes back through the tunnel it came from, at its full size; a reply goes to the agent. Not inlined, as below. */
+static __noinline int answer_probe(struct __sk_buff *skb, const struct config *cfg, __u32 vni, __u32 peer)
 {
 	struct probe probe;
 	__u8 reply = 1;
@@ -54,10 +55,36 @@ static __always_inline int is_endpoint(__u32 vni, const __u8 addr[16])
 	return bpf_map_lookup_elem(&endpoints, &key) != 0;
 }
 
+/*
+ * Whether the frame speaks for `peer` and is for this node. Between tenants it travels under the serving one's VNI: then
+ * one end is of `vni`, and the other's owner is looked up in its own. Returns the VNI of the receiver, or -DROP_*. Not
+ * inlined: its stack must not add to that of the cipher.
+ */
+static __noinline int find_receiver(const struct config *cfg, const struct ip_info *ip, __u32 vni, __u32 peer)
+{
+	struct overlay_value *from = find_owner(vni, ip->src), *to = find_owner(vni, ip->dst);
+	__u32 receiving = vni, found = 0;
+
+	if (vni != cfg->host_vni && !from && to) {
+		found = find_way(vni, ip->dst, ip->src);
+		if (way_of(found) == WAY_SERVER)
+			from = find_owner(vni_of(found), ip->src);
+	} else if (vni != cfg->host_vni && from && !to) {
+		found = find_way(vni, ip->src, ip->dst);
+		receiving = vni_of(found);
+		if (way_of(found) == WAY_SERVER)
+			to = find_owner(receiving, ip->dst);
+	}
+	if (!from || from->peer != peer)
+		return -DROP_INNER_SOURCE;
+	if (!to || to->peer != PEER_LOCAL)
+		return -DROP_INNER_DESTINATION;
+	return receiving;
+}
+
 /* `peer` is the one whose key opened the frame, `vni` the SA's. */
 static __always_inline int deliver_frame(struct __sk_buff *skb, const struct config *cfg, __u32 vni, __u32 peer)
 {
-	struct overlay_value *from, *to;
 	struct layer4 l4 = {};
 	struct ip_info ip = {};
 	int err;
@@ -68,12 +95,10 @@ static __always_inline int deliver_frame(struct __sk_buff *skb, const struct con
 		return answer_probe(skb, cfg, vni, peer);
 	if (err)
 		return err;
-	from = find_owner(vni, ip.src);
-	if (!from || from->peer != peer)
-		return -DROP_INNER_SOURCE;
-	to = find_owner(vni, ip.dst);
-	if (!to || to->peer != PEER_LOCAL)
-		return -DROP_INNER_DESTINATION;
+	err = find_receiver(cfg, &ip, vni, peer);
+	if (err < 0)
+		return err;
+	vni = err;
 	err = find_layer4(skb, &ip, &l4);
 	if (err)
 		return err;

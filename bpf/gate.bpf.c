@@ -28,7 +28,7 @@ static __always_inline int gate_frame(struct __sk_buff *skb)
 	struct config *cfg = get_config();
 	struct layer4 l4 = {};
 	struct ip_info ip = {};
-	__u32 ifindex = skb->ifindex;
+	__u32 ifindex = skb->ifindex, found = 0;
 	struct pod_value *pod = bpf_map_lookup_elem(&pods, &ifindex);
 	int err, opened, for_host, in_clear;
 
@@ -55,7 +55,13 @@ static __always_inline int gate_frame(struct __sk_buff *skb)
 	}
 	if (!opened && pod->vni != cfg->host_vni)
 		return is_neighbour_discovery(skb, &l4) ? PASS : -DROP_TENANT;
-	return check_policy(skb, &ip, &l4, pod->vni, DIR_INGRESS);
+	/* Nobody's in this VNI: another tenant's, over a way that still stands. */
+	if (pod->vni != cfg->host_vni && !find_owner(pod->vni, ip.src)) {
+		found = find_way(pod->vni, ip.dst, ip.src);
+		if (!found)
+			return -DROP_TENANT;
+	}
+	return check_policy(skb, &ip, &l4, pod->vni, DIR_INGRESS | way_of(found));
 }
 
 SEC("tc") int gate(struct __sk_buff *skb)

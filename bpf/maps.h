@@ -27,6 +27,15 @@ struct {
 } overlay SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct overlay_key);
+	__type(value, struct shared_value);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} shared SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -9,6 +9,7 @@
 
 #include <linux/tcp.h>
 #include "layer4.h"
+#include "shared.h"
 
 #define CONNECTION_STEP_NS 1000000000ull
 #define TCP_IDLE_NS (4ull * 3600 * 1000000000)
@@ -47,17 +48,28 @@ static __always_inline int same_address(const __u8 a[16], const __u8 b[16])
 	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2] && x[3] == y[3];
 }
 
-/* Whether the rules of one direction let the connection of `key` begin. */
+/* Between tenants the client begins, and the service answers. */
+static __always_inline int may_begin(const struct policy_packet *p, int direction)
+{
+	return !p->way || p->way == (direction == DIR_EGRESS ? WAY_CLIENT : WAY_SERVER);
+}
+
+/*
+ * Whether the rules of one direction let the connection of `key` begin. Into a shared service only rules that name the
+ * client's address do: not to be isolated, or to allow everybody, is meant for the tenant's own.
+ */
 __noinline int rules_allow(struct policy_packet *p, int direction)
 {
 	struct rule_key rule = { .prefixlen = 128 };
 	__u32 ruleset, identity;
+	int named_only;
 
-	if (!p)
+	if (!p || !may_begin(p, direction))
 		return 0;
+	named_only = p->way && direction == DIR_INGRESS;
 	ruleset = p->ruleset[direction & 1];
 	if (!ruleset)
-		return 1;
+		return !named_only;
 	identity = find_identity(p, p->key.remote);
 	if (identity == IDENTITY_HOST || same_address(p->key.local, p->key.remote))
 		return 1;
@@ -69,6 +81,8 @@ __noinline int rules_allow(struct policy_packet *p, int direction)
 		rule.port = direction == DIR_EGRESS ? p->key.remote_port : p->key.local_port;
 	if (bpf_map_lookup_elem(&rules, &rule))
 		return 1;
+	if (named_only)
+		return 0;
 	rule.identity = IDENTITY_ANY;
 	return bpf_map_lookup_elem(&rules, &rule) != 0;
 }
@@ -134,7 +148,7 @@ __noinline int is_connected(int direction)
 	struct policy_packet *p = work_space();
 	struct connection *c;
 
-	if (!p)
+	if (!p || !may_begin(p, direction))
 		return 0;
 	c = find_connection(p, direction);
 	if (!c || is_idle(p, c))
@@ -182,13 +196,14 @@ static __always_inline int read_embedded(struct __sk_buff *skb, struct policy_pa
 	return 1;
 }
 
-static __always_inline void read_icmp(struct __sk_buff *skb, struct policy_packet *p, const struct layer4 *l4)
+/* Not inlined: its stack must not add to that of judge(). */
+static __noinline int read_icmp(struct __sk_buff *skb, struct policy_packet *p, const struct layer4 *l4)
 {
 	int v6 = p->key.protocol == IPPROTO_ICMPV6;
 	struct icmp_head icmp;
 
 	if (bpf_skb_load_bytes(skb, l4->offset, &icmp, sizeof(icmp)))
-		return;
+		return 0;
 	p->opening = icmp.type == (v6 ? ICMP6_ECHO : ICMP4_ECHO);
 	p->answer = icmp.type == (v6 ? ICMP6_ECHO_REPLY : ICMP4_ECHO_REPLY);
 	if (p->opening || p->answer) {
@@ -198,9 +213,13 @@ static __always_inline void read_icmp(struct __sk_buff *skb, struct policy_packe
 		struct connection_key key = p->key;
 
 		p->embedded = read_embedded(skb, p, l4->offset + sizeof(icmp), v6);
+		/* Another tenant's pod may speak of its own connections only. */
+		if (p->way && !same_address(p->key.remote, key.remote))
+			p->embedded = 0;
 		if (!p->embedded)
 			p->key = key;
 	}
+	return 0;
 }
 
 /* Returns 0, or -DROP_MALFORMED where the transport header is cut off. */
@@ -293,12 +312,14 @@ static __always_inline int is_link_traffic(const struct policy_packet *p, const 
 }
 
 /*
- * The policy of the pod at this device on one of its packets. `direction` as the pod sees it. Returns PASS,
- * -DROP_POLICY or -DROP_MALFORMED.
+ * The policy of the pod at this device on one of its packets. `how`: direction as the pod sees it, and WAY_* where the
+ * other end is another tenant's; that needs policy, so without any it is refused. Returns PASS, -DROP_POLICY or
+ * -DROP_MALFORMED.
  */
 static __noinline int check_policy(struct __sk_buff *skb, const struct ip_info *ip, const struct layer4 *l4, __u32 vni,
-				   int direction)
+				   int how)
 {
+	int direction = how & 1, way = how & WAY_MASK;
 	struct policy_packet *p;
 	struct policy_pod_key pod_key;
 	struct policy_state *state;
@@ -310,7 +331,7 @@ static __noinline int check_policy(struct __sk_buff *skb, const struct ip_info *
 
 	state = bpf_map_lookup_elem(&policy_state, &zero);
 	if (!state || !state->generation)
-		return PASS;
+		return way ? -DROP_POLICY : PASS;
 	p = work_space();
 	if (!p)
 		return -DROP_INTERNAL;
@@ -318,6 +339,7 @@ static __noinline int check_policy(struct __sk_buff *skb, const struct ip_info *
 	p->generation = state->generation;
 	p->now_ns = bpf_ktime_get_ns();
 	p->vni = vni;
+	p->way = way;
 	p->key.ifindex = skb->ifindex;
 	p->key.protocol = l4->protocol;
 	p->key.direction = direction;
@@ -330,7 +352,7 @@ static __noinline int check_policy(struct __sk_buff *skb, const struct ip_info *
 		p->ruleset[0] = pod->ruleset[0];
 		p->ruleset[1] = pod->ruleset[1];
 	}
-	if (p->key.protocol == IPPROTO_ICMPV6 && !l4->later) {
+	if (p->key.protocol == IPPROTO_ICMPV6 && !l4->later && !way) {
 		bpf_skb_load_bytes(skb, l4->offset, &type, 1);
 		if (is_link_traffic(p, ip, type))
 			return PASS;

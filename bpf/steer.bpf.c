@@ -39,9 +39,9 @@ static __always_inline int yield_too_big(const struct config *cfg, __u32 vni, co
 }
 
 /*
- * A tenant's pod speaks with its own VNI only. The host's stack would answer it, or route it, by addresses that mean
- * something else there: what is left is neighbour discovery with the gateway. Returns OURS when the frame goes on
- * into the tunnel.
+ * A tenant's pod speaks with its own VNI only, or with a service of `vni` that is shared with it, or as one with its
+ * client. The host's stack would answer it, or route it, by addresses that mean something else there: what is left is
+ * neighbour discovery with the gateway. Returns OURS when the frame goes on into the tunnel.
  */
 static __always_inline int steer_tenant(struct __sk_buff *skb, const struct config *cfg, __u32 vni, int own,
 					const struct ip_info *ip, const struct layer4 *l4,
@@ -68,7 +68,7 @@ static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 	struct overlay_value *to;
 	struct layer4 l4 = {};
 	struct ip_info ip = {};
-	__u32 ifindex = skb->ifindex, length = 0, vni;
+	__u32 ifindex = skb->ifindex, length = 0, vni, found = 0;
 	struct pod_value *pod;
 	__u16 clear;
 	int err, own;
@@ -93,11 +93,15 @@ static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 	own = is_own_source(skb, vni, &ip);
 	if (!own && (is_remote(to) || find_owner(vni, ip.src)))
 		return -DROP_SPOOFED_SOURCE;
-	err = check_policy(skb, &ip, &l4, vni, DIR_EGRESS);
+	if (own && !to && vni != cfg->host_vni)
+		found = find_way(vni, ip.src, ip.dst);
+	err = check_policy(skb, &ip, &l4, vni, DIR_EGRESS | way_of(found));
 	if (err)
 		return err;
+	if (found)
+		to = find_owner(vni_of(found), ip.dst);
 	if (vni != cfg->host_vni) {
-		err = steer_tenant(skb, cfg, vni, own, &ip, &l4, to);
+		err = steer_tenant(skb, cfg, found ? vni_of(found) : vni, own, &ip, &l4, to);
 		if (err != OURS)
 			return err;
 	}
@@ -118,7 +122,8 @@ static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 	err = clamp_tcp(skb, cfg, &ip);
 	if (err)
 		return err;
-	err = address_to(skb, cfg, *peer, vni);
+	/* Between tenants under the service's keys: a node without a grant for them takes no part. */
+	err = address_to(skb, cfg, *peer, way_of(found) == WAY_CLIENT ? vni_of(found) : vni);
 	if (err)
 		return err;
 	sample_flow(skb, cfg, *peer, vni, DIR_EGRESS);

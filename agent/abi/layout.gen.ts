@@ -207,7 +207,7 @@ export const LAYOUT = {
       answer: { offset: 113, size: 1 },
       closing: { offset: 114, size: 1 },
       embedded: { offset: 115, size: 1 },
-      reserved: { offset: 116, size: 4 },
+      way: { offset: 116, size: 4 },
     },
   },
   policy_pod: {
@@ -278,6 +278,14 @@ export const LAYOUT = {
       window: { offset: 80, size: 1024, count: 128 },
     },
   },
+  shared_value: {
+    size: 16,
+    fields: {
+      vni: { offset: 0, size: 4 },
+      way: { offset: 4, size: 4 },
+      services: { offset: 8, size: 8 },
+    },
+  },
   translated_key: {
     size: 40,
     fields: {
@@ -338,6 +346,7 @@ export const MAPS = {
   policy_work: { type: 6, keySize: 4, valueSize: 120, maxEntries: 1 },
   rules: { type: 11, keySize: 20, valueSize: 4, maxEntries: 524288 },
   rx_sa: { type: 1, keySize: 20, valueSize: 1104, maxEntries: 131072 },
+  shared: { type: 11, keySize: 24, valueSize: 16, maxEntries: 16384 },
   translated: { type: 9, keySize: 40, valueSize: 4, maxEntries: 16384 },
   tx_sa: { type: 1, keySize: 8, valueSize: 64, maxEntries: 65536 },
   vteps: { type: 1, keySize: 16, valueSize: 4, maxEntries: 65536 },
@@ -356,6 +365,8 @@ export const CONSTANTS = {
   OVERLAY_F_CLEAR: 2,
   CONFIG_F_SHARED_PORT: 1,
   CONFIG_F_FLOWS: 2,
+  WAY_CLIENT: 2,
+  WAY_SERVER: 4,
   POD_F_PERMISSIVE: 1,
   IDENTITY_ANY: 0,
   IDENTITY_HOST: 1,

@@ -116,6 +116,14 @@ export class World {
     native.mapUpdate(this.map('overlay'), key, u32(peer, (node ? 1 : 0) | (clear ? 2 : 0)));
   }
 
+  /** To `vni` the prefix is a service of `other` (way 2), or clients of it (4). `services`: a bit each. */
+  share(vni: number, prefix: string, other: number, way: 2 | 4, services = 1): void {
+    const [address = '', length = ''] = prefix.split('/');
+    const bits = Number(length) + (address.includes(':') ? 0 : 96);
+    const key = Buffer.concat([u32(32 + bits, vni), mapped(address)]);
+    native.mapUpdate(this.map('shared'), key, u32(other, way, services, 0));
+  }
+
   peer(number: number, vtep: string, local: string): void {
     const value = Buffer.alloc(56);
     mapped(vtep).copy(value, 0);
