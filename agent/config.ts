@@ -1,6 +1,7 @@
 // The shape of the configuration, frozen once it is made. Every key's default, meaning and names are in
 // config/keys.ts; how file, environment and flags become a Config is config/load.ts.
 import type { IpAddress, NodeName, Prefix, Vni } from './core/ids';
+import type { SharedService } from './core/shared';
 
 export interface Config {
   /** Default: the host name. */
@@ -65,6 +66,8 @@ export interface Config {
     /** Whole cluster ranges, of each VNI in use: what lies in them and belongs to no peer is dropped. */
     readonly protectedPrefixes: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
     readonly pools: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
+    /** Ways between tenants. */
+    readonly shared: readonly SharedService[];
   };
   readonly adoption: {
     /** What permissive pods speak with in clear until a node announces it; of overlay.vni only. */

@@ -272,6 +272,7 @@ function roomSettings(config: Config, bootId: string, version: string): RoomSett
       prefixes: overlay.prefixes,
       protectedPrefixes: overlay.protectedPrefixes,
       pools: overlay.pools.flatMap((group) => group.prefixes),
+      shared: overlay.shared,
       permissivePrefixes: config.adoption.permissivePrefixes.flatMap((group) => group.prefixes),
     },
     underlayDevices: underlay.devices,

@@ -14,6 +14,7 @@ import type {
   ProgramName,
   RouteEntry,
   RxSa,
+  SharedEntry,
   TxSa,
   VxlanSpec,
 } from './core/state';
@@ -247,6 +248,7 @@ export interface Datapath {
   /** Writes the `config` map; cookie and stamp are kept while they exist. */
   configure(settings: DatapathSettings, vxlanIfindex: number): void;
   readonly overlay: Table<OverlayEntry>;
+  readonly shared: Table<SharedEntry>;
   readonly peers: Table<PeerEntry>;
   readonly pods: Table<PodEntry>;
   readonly sas: SaTables;
@@ -301,8 +303,6 @@ export interface KernelProbe {
     readonly remedy: string;
   }[];
 }
-
-export type { ProgramName };
 
 // ------------------------------------------------------------------------------------------------ bus
 
@@ -397,4 +397,4 @@ export interface PodGate {
   blockers(): readonly string[];
 }
 
-export type { IpAddress, NodeName, Prefix };
+export type { IpAddress, NodeName, Prefix, ProgramName };

@@ -27,7 +27,8 @@ function schemaOf(label: string): Schema {
   if (range !== null) return { type: ['string', 'integer'], pattern: '^[0-9]+$' };
   if (label.startsWith('duration'))
     return { type: ['string', 'integer'], pattern: '^([0-9.]+(ms|s|m|h|d))+$|^[0-9]+$', minimum: 0 };
-  if (label.startsWith('list of prefixes')) return { type: 'array', items: { type: ['string', 'object'] } };
+  if (/^list of (prefixes|services)/.test(label))
+    return { type: 'array', items: { type: ['string', 'object'] } };
   if (label.startsWith('list')) return { type: 'array', items: text, uniqueItems: true };
   if (/^[a-z0-9-]+(, [a-z0-9-]+)+$/.test(label)) return { enum: label.split(', ') };
   return label === 'absolute path' ? { type: 'string', pattern: '^(/.*)?$' } : text;

@@ -11,7 +11,15 @@ import {
   prefixCoversMapped,
 } from '../core/bytes';
 import type { IpAddress, PeerNumber, Spi, Vni } from '../core/ids';
-import type { DatapathSettings, OverlayEntry, PeerEntry, PodEntry, RxSa, TxSa } from '../core/state';
+import type {
+  DatapathSettings,
+  OverlayEntry,
+  PeerEntry,
+  PodEntry,
+  RxSa,
+  SharedEntry,
+  TxSa,
+} from '../core/state';
 import { Image } from './image';
 import { CONSTANTS, DROP_REASONS, ENUMS, MAPS } from './layout.gen';
 
@@ -106,6 +114,29 @@ export function decodeOverlay(key: Buffer, value: Buffer): OverlayEntry {
     peer: whose.number('peer') as PeerNumber,
     node: (whose.number('flags') & CONSTANTS.OVERLAY_F_NODE) !== 0,
     ...((whose.number('flags') & CONSTANTS.OVERLAY_F_CLEAR) === 0 ? {} : { clear: true as const }),
+  };
+}
+
+// ------------------------------------------------------------------------------------------------ shared
+
+/** The key is encodeOverlayKey(). */
+export function encodeSharedValue(entry: Pick<SharedEntry, 'other' | 'way' | 'services'>): Buffer {
+  const way = entry.way === 'client' ? CONSTANTS.WAY_CLIENT : CONSTANTS.WAY_SERVER;
+  return new Image('shared_value')
+    .setNumber('vni', entry.other)
+    .setNumber('way', way)
+    .setBig('services', entry.services).bytes;
+}
+
+export function decodeShared(key: Buffer, value: Buffer): SharedEntry {
+  const where = new Image('overlay_key', key);
+  const what = new Image('shared_value', value);
+  return {
+    vni: where.number('vni') as Vni,
+    prefix: formatPrefix(where.raw('addr'), where.number('prefixlen') - VNI_BITS),
+    other: what.number('vni') as Vni,
+    way: what.number('way') === CONSTANTS.WAY_CLIENT ? 'client' : 'server',
+    services: what.big('services'),
   };
 }
 

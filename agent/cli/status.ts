@@ -1,7 +1,7 @@
 // `vxseal status`: one screen that says what is wrong and what to do about it.
 import { dirname } from 'node:path';
 import type { Command } from 'commander';
-import type { Status } from '../control/status';
+import type { SharedStatus, Status } from '../control/status';
 import { VxsealError } from '../errors';
 import { action, type Cli } from './command';
 import { type Finding, findings } from './findings';
@@ -75,8 +75,14 @@ function nodeLines(status: Status, nowMs: number, colour: boolean): string[] {
     clean(`  bus       ${busText(bus)}`),
     ...(informer.socket === '' ? [] : [clean(`  labels    ${informerText(informer)}`)]),
     `  identity  certificate ${certificateText(node.certificateNotAfterMs, nowMs)}`,
+    ...status.shared.map((service) => sharedLine(service, colour)),
     ...clearLines(status.adoption, colour),
   ];
+}
+
+function sharedLine({ name, vni, prefixes, clients, why }: SharedStatus, colour: boolean): string {
+  const text = clean(`  shared    ${name}: ${prefixes.join(', ')} of VNI ${vni} to ${clients.join(', ')}`);
+  return why === '' ? text : `${text}; ${paint(clean(why), 'warn', colour)}`;
 }
 
 /** Nothing at all where nothing may be, or ever was, in clear. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Config } from '../config';
 import type { NodeName, Vni } from '../core/ids';
 import { installationFolder } from '../installation';
+import { sharedServices } from './sharedvalues';
 import * as values from './values';
 
 type Leaf = string | number | bigint | boolean | readonly unknown[];
@@ -236,6 +237,12 @@ export const KEYS: KeyTable = {
     fallback: () => [],
     description:
       'Ranges of `overlay.vni` whose addresses belong to whichever node has the pod: each is claimed by a signed record of its own.',
+  },
+  'overlay.shared': {
+    type: sharedServices,
+    fallback: () => [],
+    description:
+      'Services that a tenant shares with named addresses of others, the same on every node (docs/policy.md).',
   },
   'adoption.permissivePrefixes': {
     type: values.prefixGroups,

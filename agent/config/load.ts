@@ -3,6 +3,7 @@
 import { Buffer } from 'node:buffer';
 import type { Config } from '../config';
 import { permissiveGap } from '../core/adoption';
+import { sharedIssues } from '../core/shared';
 import { DEFAULT_FILE, type RawValue, readConfigFile } from './file';
 import { ConfigError, type ConfigIssue, nearest } from './issue';
 import {
@@ -195,6 +196,12 @@ function crossCheck(config: Config, origins: ReadonlyMap<KeyPath, string>): Conf
       'overlay.pools',
       `has a range of VNI ${foreign.vni}, and pools are of overlay.vni (${vni}) only`,
       'Give tenants prefixes of each node: overlay.prefixes.',
+    );
+  for (const reason of sharedIssues(config.overlay.shared, vni, protectedPrefixes))
+    report(
+      'overlay.shared',
+      reason,
+      'Give both sides addresses that are unique to the two; see docs/policy.md.',
     );
   for (const { reason, remedy } of checkProtection(vni, [...prefixes, ...pools], protectedPrefixes))
     report('overlay.protectedPrefixes', reason, remedy);

@@ -27,7 +27,7 @@ export interface PrefixGroup {
 export const UNNAMED_VNI = 0 as Vni;
 const MAX_VNI = 16777215; // RFC 7348 §5: 24 bits
 
-function invalid<T>(raw: unknown, reason: string): ValueResult<T> {
+export function invalid<T>(raw: unknown, reason: string): ValueResult<T> {
   return refuse('invalid', `${quote(raw)} ${reason}`);
 }
 
@@ -214,7 +214,7 @@ function listOf<T extends string>(element: ValueType<T>, label: string): ValueTy
   };
 }
 
-function splitList(raw: unknown): readonly unknown[] | undefined {
+export function splitList(raw: unknown): readonly unknown[] | undefined {
   if (Array.isArray(raw)) return raw;
   if (typeof raw !== 'string') return undefined;
   return raw.trim() === '' ? [] : raw.split(',').map((part) => part.trim());

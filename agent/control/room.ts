@@ -24,6 +24,7 @@ import { Publication } from './publication';
 import { judgeReadiness } from './readiness';
 import { type Picture, Reconciler } from './reconciler';
 import { RecordIntake } from './records';
+import { sharedView } from './sharedview';
 import type {
   AgentView,
   AttachRequest,
@@ -240,6 +241,7 @@ export class ControlRoom implements AgentView {
       peers: picture === undefined ? [] : peerViews(picture, this.view),
       pods: this.pods.list().map((pod) => podView(picture, pod, this.problems)),
       adoption: adoptionView(this.pods.list(), this.settings.overlay, this.adoption, datapath),
+      shared: sharedView(this.settings.overlay),
       sas: saViews(picture, this.view),
       drops: dropViews(picture, datapath.dropCounts()),
       recentDrops: this.flows.recentDrops(),

@@ -207,6 +207,18 @@ export interface RemotePodStatus {
   readonly why: string;
 }
 
+/** A way between tenants, by the configuration. */
+export interface SharedStatus {
+  readonly name: string;
+  /** That serves. */
+  readonly vni: number;
+  readonly prefixes: readonly string[];
+  /** "7=10.7.0.0/24": VNI and prefix. */
+  readonly clients: readonly string[];
+  /** Why clients on this node cannot use it; '' where they can, or there are none. */
+  readonly why: string;
+}
+
 export interface SaStatus {
   readonly direction: 'tx' | 'rx';
   readonly node: string;
@@ -257,6 +269,7 @@ export interface Status {
   readonly peers: readonly PeerStatus[];
   readonly pods: readonly PodStatus[];
   readonly adoption: AdoptionStatus;
+  readonly shared: readonly SharedStatus[];
   readonly sas: readonly SaStatus[];
   readonly drops: readonly DropStatus[];
   /** The newest first; a few. */

@@ -17,6 +17,7 @@ import { announces, isInNodePrefix, type RemotePod } from './podroster';
 import { holdingOuterAddresses } from './protection';
 import type { RosterNode } from './roster';
 import type { Rotation } from './rotation';
+import { type SharedService, sharedEntries } from './shared';
 import type {
   DesiredState,
   HookEntry,
@@ -58,6 +59,8 @@ export interface OverlayConfig {
   readonly pools: readonly Prefix[];
   /** Of the host's VNI: what permissive pods speak with in clear until a node announces it. */
   readonly permissivePrefixes?: readonly Prefix[];
+  /** Ways between tenants; none by default. */
+  readonly shared?: readonly SharedService[];
 }
 
 /** A peer that takes part: live, reachable over a family we share, with a number. */
@@ -337,6 +340,7 @@ export function desired(input: DesiredInput): DesiredState {
     vxlan: { name: config.device, mac, port: config.vxlanPort, mtuBytes: vxlanMtuBytes },
     peers: peers.map((peer) => peer.entry).sort((a, b) => a.number - b.number),
     overlay: overlayEntries(input, addresses),
+    shared: sharedEntries(config.shared ?? []),
     rxSas: rotation.rxSas,
     txSas: rotation.txSas,
     keptRxSas: rotation.keptRxSas,

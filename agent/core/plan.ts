@@ -14,6 +14,7 @@ import type {
   ProgramName,
   RouteEntry,
   RxSa,
+  SharedEntry,
   TxSa,
   VxlanSpec,
 } from './state';
@@ -49,6 +50,7 @@ export interface ActualState {
   readonly vxlan: ActualVxlan | undefined;
   readonly peers: readonly PeerEntry[];
   readonly overlay: readonly OverlayEntry[];
+  readonly shared: readonly SharedEntry[];
   readonly rxSas: readonly ActualRxSa[];
   readonly txSas: readonly ActualTxSa[];
   readonly pods: readonly PodEntry[];
@@ -67,6 +69,7 @@ export type Step = { readonly object: string } & (
   | { readonly do: 'put-rx'; readonly sa: RxSa; readonly fingerprint: string }
   | { readonly do: 'put-peer'; readonly peer: PeerEntry }
   | { readonly do: 'put-overlay'; readonly entry: OverlayEntry }
+  | { readonly do: 'put-shared'; readonly entry: SharedEntry }
   | { readonly do: 'put-pod'; readonly pod: PodEntry }
   | { readonly do: 'attach'; readonly hook: HookEntry }
   | { readonly do: 'put-tx'; readonly sa: TxSa; readonly fingerprint: string }
@@ -75,6 +78,7 @@ export type Step = { readonly object: string } & (
   | { readonly do: 'remove-tx'; readonly vni: Vni; readonly peer: PeerNumber }
   | { readonly do: 'detach'; readonly hook: HookEntry }
   | { readonly do: 'remove-pod'; readonly pod: PodEntry }
+  | { readonly do: 'remove-shared'; readonly entry: SharedEntry }
   | { readonly do: 'remove-overlay'; readonly entry: OverlayEntry }
   | { readonly do: 'remove-peer'; readonly peer: PeerEntry }
   | { readonly do: 'remove-rx'; readonly spi: Spi; readonly source: IpAddress }
@@ -82,7 +86,8 @@ export type Step = { readonly object: string } & (
 
 const byNumber = (value: number): string => String(value).padStart(10, '0');
 const peerKey = (peer: PeerEntry): string => byNumber(peer.number);
-const overlayKey = (entry: OverlayEntry): string => `${byNumber(entry.vni)}/${entry.prefix}`;
+const overlayKey = (entry: Pick<OverlayEntry, 'vni' | 'prefix'>): string =>
+  `${byNumber(entry.vni)}/${entry.prefix}`;
 const podKey = (pod: PodEntry): string => byNumber(pod.ifindex);
 const hookKey = (hook: HookEntry): string => `${byNumber(hook.ifindex)}/${hook.program}`;
 const routeKey = (route: RouteEntry): string => `${isBarrier(route) ? 'unreachable ' : ''}${route.prefix}`;
@@ -103,7 +108,14 @@ const PEERS = same(
   peerKey,
   (a, b) => a.identity === b.identity && a.vtep === b.vtep && a.local === b.local && a.mac === b.mac,
 );
-const OVERLAY = same(overlayKey, (a, b) => a.peer === b.peer && a.node === b.node && a.clear === b.clear);
+const OVERLAY = same<OverlayEntry>(
+  overlayKey,
+  (a, b) => a.peer === b.peer && a.node === b.node && a.clear === b.clear,
+);
+const SHARED = same<SharedEntry>(
+  overlayKey,
+  (a, b) => a.other === b.other && a.way === b.way && a.services === b.services,
+);
 const PODS = same(
   podKey,
   (a, b) =>
@@ -206,6 +218,7 @@ export function plan(desired: DesiredState, actual: ActualState, mayDelete: bool
   const tx = delta(desired.txSas, actual.txSas, TX);
   const peers = delta(desired.peers, actual.peers, PEERS);
   const overlay = delta(desired.overlay, actual.overlay, OVERLAY);
+  const shared = delta(desired.shared, actual.shared, SHARED);
   const pods = delta(desired.pods, actual.pods, PODS);
   const hooks = delta(desired.hooks, actual.hooks, HOOKS);
   const routes = delta(desired.routes, actual.routes, ROUTES);
@@ -214,6 +227,8 @@ export function plan(desired: DesiredState, actual: ActualState, mayDelete: bool
   const keptTx = new Set(desired.keptTxSas.map(txKey));
 
   const puts: Step[] = [
+    // The configuration alone says which there are: no bus has to be read for a way to end.
+    ...shared.remove.map((entry): Step => ({ do: 'remove-shared', object: sharedName(entry), entry })),
     ...routes.put.filter(isBarrier).map(putRoute),
     ...deviceSteps(desired, actual),
     ...rx.put.map((sa): Step => ({ do: 'put-rx', object: rxName(sa), sa, fingerprint: print(sa) })),
@@ -221,6 +236,7 @@ export function plan(desired: DesiredState, actual: ActualState, mayDelete: bool
     ...overlay.put
       .filter((entry) => mayDelete || !disowns(entry, found))
       .map((entry): Step => ({ do: 'put-overlay', object: overlayName(entry), entry })),
+    ...shared.put.map((entry): Step => ({ do: 'put-shared', object: sharedName(entry), entry })),
     ...pods.put.map((pod): Step => ({ do: 'put-pod', object: `pod device ${pod.ifindex}`, pod })),
     ...inAttachOrder(hooks.put).map((hook): Step => ({ do: 'attach', object: hookName(hook), hook })),
     ...raiseSteps(desired, actual),
@@ -251,6 +267,7 @@ const putRoute = (route: RouteEntry): Step => ({ do: 'put-route', object: routeN
 const removeRoute = (route: RouteEntry): Step => ({ do: 'remove-route', object: routeName(route), route });
 const print = (sa: RxSa | TxSa): string => saFingerprint(sa.key, sa.salt);
 const overlayName = (entry: OverlayEntry): string => `overlay ${entry.vni}/${entry.prefix}`;
+const sharedName = (entry: SharedEntry): string => `shared ${entry.vni}/${entry.prefix}`;
 const routeName = (route: RouteEntry): string => `route ${routeKey(route)}`;
 const hookName = (hook: HookEntry): string => `hook ${hook.program} on device ${hook.ifindex}`;
 const txName = (sa: { vni: Vni; peer: PeerNumber }): string => `tx SA of VNI ${sa.vni}, peer ${sa.peer}`;

@@ -13,6 +13,19 @@ export interface OverlayEntry {
   readonly clear?: true;
 }
 
+/** One entry of the `shared` map (core/shared.ts): a prefix of another tenant, as seen from a VNI. */
+export interface SharedEntry {
+  /** That sees it. */
+  readonly vni: Vni;
+  readonly prefix: Prefix;
+  /** That it is of. */
+  readonly other: Vni;
+  /** What `vni` is to it. */
+  readonly way: 'client' | 'server';
+  /** A bit for each service that it takes part in. */
+  readonly services: bigint;
+}
+
 /** One entry of `peers`, and through `vteps` of the outer addresses that are the peer's. */
 export interface PeerEntry {
   readonly number: PeerNumber;
@@ -123,6 +136,7 @@ export interface DesiredState {
   readonly vxlan: VxlanSpec;
   readonly peers: readonly PeerEntry[];
   readonly overlay: readonly OverlayEntry[];
+  readonly shared: readonly SharedEntry[];
   readonly rxSas: readonly RxSa[];
   readonly txSas: readonly TxSa[];
   /** To be left as they are; never in the two lists above. */

@@ -163,6 +163,7 @@ export const status = record({
   peers: list(peer),
   pods: list(pod),
   adoption,
+  shared: list(record({ name: text, vni: whole, prefixes: texts, clients: texts, why: text })),
   sas: list(sa),
   drops: list(drop),
   recentDrops: list(flow),

@@ -4,7 +4,14 @@ import { randomBytes } from 'node:crypto';
 import { ABI_VERSION, decodeConfig, encodeConfig, type InstalledConfig, MAP_LAYOUT } from '../abi/codec';
 import { decodeEvent, decodeFlow, encodeProbe } from '../abi/events';
 import type { PeerNumber } from '../core/ids';
-import type { DatapathSettings, HookEntry, OverlayEntry, PeerEntry, PodEntry } from '../core/state';
+import type {
+  DatapathSettings,
+  HookEntry,
+  OverlayEntry,
+  PeerEntry,
+  PodEntry,
+  SharedEntry,
+} from '../core/state';
 import { KernelError } from '../errors';
 import type {
   AttachedHook,
@@ -25,7 +32,7 @@ import { Pins } from './pins';
 import { PolicyMaps } from './policy';
 import { type LoadedPrograms, loadPrograms } from './programs';
 import { createSaTables } from './sas';
-import { createOverlayTable, createPeerTable, createPodTable } from './tables';
+import { createOverlayTable, createPeerTable, createPodTable, createSharedTable } from './tables';
 import { type MapUsage, MapUsages } from './usage';
 
 const CONFIG_KEY = Buffer.alloc(4);
@@ -49,6 +56,7 @@ interface Opened {
   readonly programs: LoadedPrograms;
   readonly hooks: Hooks;
   readonly overlay: Table<OverlayEntry>;
+  readonly shared: Table<SharedEntry>;
   readonly peers: Table<PeerEntry>;
   readonly pods: Table<PodEntry>;
   readonly sas: SaTables;
@@ -85,6 +93,7 @@ class PinnedDatapath implements Datapath {
         programs,
         hooks,
         overlay: createOverlayTable(native, map('overlay')),
+        shared: createSharedTable(native, map('shared')),
         peers: createPeerTable(native, map('peers'), map('vteps'), map('peer_stats')),
         pods: createPodTable(native, map('pods'), map('endpoints')),
         sas: createSaTables(native, map('tx_sa'), map('rx_sa')),
@@ -102,6 +111,10 @@ class PinnedDatapath implements Datapath {
 
   get overlay(): Table<OverlayEntry> {
     return this.use().overlay;
+  }
+
+  get shared(): Table<SharedEntry> {
+    return this.use().shared;
   }
 
   get peers(): Table<PeerEntry> {

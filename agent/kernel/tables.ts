@@ -1,10 +1,11 @@
-// The maps that the reconciler sees as sets: overlay, peers, pods. Each entry may stand in several maps; the order of
+// The maps that the reconciler sees as sets: overlay, shared, peers, pods. Each entry may stand in several maps; the order of
 // writes is such that a crash in between leaves nothing half that list() would not show or a repeat not mend.
 import {
   decodeEndpoint,
   decodeOverlay,
   decodePeer,
   decodePod,
+  decodeShared,
   encodeEndpointKey,
   encodeEndpointValue,
   encodeOverlayKey,
@@ -13,10 +14,11 @@ import {
   encodePeerValue,
   encodePodKey,
   encodePodValue,
+  encodeSharedValue,
   encodeVtepKey,
 } from '../abi/codec';
 import type { IpAddress, PeerNumber } from '../core/ids';
-import type { OverlayEntry, PeerEntry, PodEntry } from '../core/state';
+import type { OverlayEntry, PeerEntry, PodEntry, SharedEntry } from '../core/state';
 import type { Table } from '../ports';
 import { attempt, isErrno } from './fault';
 import type { Fd, Native } from './native';
@@ -49,6 +51,31 @@ export function createOverlayTable(native: Native, overlay: Fd): Table<OverlayEn
       ),
     remove: (entry) =>
       void attempt(`remove ${describe(entry)}`, () => native.mapDelete(overlay, encodeOverlayKey(entry))),
+  };
+}
+
+export function createSharedTable(native: Native, shared: Fd): Table<SharedEntry> {
+  const describe = (entry: SharedEntry) => `entry of shared services ${entry.prefix}, VNI ${entry.vni}`;
+  return {
+    name: 'shared',
+    capacity: native.mapInfo(shared).maxEntries,
+    key: (entry) => `${entry.vni}/${entry.prefix}`,
+    equal: (a, b) =>
+      a.vni === b.vni &&
+      a.prefix === b.prefix &&
+      a.other === b.other &&
+      a.way === b.way &&
+      a.services === b.services,
+    list: () =>
+      attempt('list shared services', () => native.mapEntries(shared)).map(({ key, value }) =>
+        decodeShared(key, value),
+      ),
+    put: (entry) =>
+      attempt(`put ${describe(entry)}`, () =>
+        native.mapUpdate(shared, encodeOverlayKey(entry), encodeSharedValue(entry)),
+      ),
+    remove: (entry) =>
+      void attempt(`remove ${describe(entry)}`, () => native.mapDelete(shared, encodeOverlayKey(entry))),
   };
 }
 

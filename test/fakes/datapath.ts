@@ -10,6 +10,7 @@ import type {
   PeerEntry,
   PodEntry,
   RxSa,
+  SharedEntry,
   TxSa,
 } from '../../agent/core/state';
 import { KernelError } from '../../agent/errors';
@@ -52,6 +53,7 @@ export class FakePins {
   settings: DatapathSettings | undefined;
   vxlanIfindex = 0;
   readonly overlay = new Map<string, OverlayEntry>();
+  readonly shared = new Map<string, SharedEntry>();
   readonly peers = new Map<string, PeerEntry>();
   readonly pods = new Map<string, PodEntry>();
   readonly tx = new Map<string, FakeTxSa>();
@@ -200,6 +202,7 @@ export class FakePolicies implements InstalledPolicies {
 
 export class FakeDatapath implements Datapath {
   readonly overlay: Table<OverlayEntry>;
+  readonly shared: Table<SharedEntry>;
   readonly peers: Table<PeerEntry>;
   readonly pods: Table<PodEntry>;
   readonly sas: SaTables;
@@ -216,6 +219,7 @@ export class FakeDatapath implements Datapath {
     private readonly transmit: (peer: PeerNumber, id: bigint, frameBytes: number) => void = () => {},
   ) {
     this.overlay = new FakeTable('overlay', pins, pins.overlay, (entry) => `${entry.vni}/${entry.prefix}`);
+    this.shared = new FakeTable('shared', pins, pins.shared, (entry) => `${entry.vni}/${entry.prefix}`);
     this.peers = new FakeTable('peers', pins, pins.peers, (entry) => `${entry.number}`);
     this.pods = new FakeTable('pods', pins, pins.pods, (entry) => `${entry.ifindex}`);
     this.sas = new FakeSas(pins);
@@ -295,8 +299,8 @@ export class FakeDatapath implements Datapath {
   destroy(): void {
     this.close();
     this.pins.calls.push('destroy');
-    for (const table of [this.pins.overlay, this.pins.peers, this.pins.pods, this.pins.tx, this.pins.rx])
-      table.clear();
+    const { overlay, shared, peers, pods, tx, rx } = this.pins;
+    for (const table of [overlay, shared, peers, pods, tx, rx]) table.clear();
     this.pins.hooks.clear();
     this.pins.settings = undefined;
   }

@@ -130,6 +130,10 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
       sent: { packets: 5, bytes: 420 },
       received: { packets: 4, bytes: 336 },
     },
+    shared: [
+      { name: 'dns', vni: 7, prefixes: ['10.7.0.53/32'], clients: ['8=10.8.0.0/24'], why: '' },
+      { name: 'log', vni: 9, prefixes: ['10.9.0.1/32'], clients: ['8=10.8.0.0/24'], why: 'no keys of VNI 9' },
+    ],
     sas: [
       {
         direction: 'tx',

@@ -141,6 +141,9 @@ function applyToTables(step: TableStep, datapath: Datapath): void {
     case 'put-overlay':
       datapath.overlay.put(step.entry);
       return;
+    case 'put-shared':
+      datapath.shared.put(step.entry);
+      return;
     case 'put-pod':
       datapath.pods.put(step.pod);
       return;
@@ -155,6 +158,9 @@ function applyToTables(step: TableStep, datapath: Datapath): void {
       return;
     case 'remove-pod':
       datapath.pods.remove(step.pod);
+      return;
+    case 'remove-shared':
+      datapath.shared.remove(step.entry);
       return;
     case 'remove-overlay':
       datapath.overlay.remove(step.entry);

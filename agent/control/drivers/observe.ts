@@ -30,6 +30,7 @@ export async function observe(netlink: Netlink, datapath: Datapath, device: stri
     settings: datapath.settings(),
     peers: datapath.peers.list(),
     overlay: datapath.overlay.list(),
+    shared: datapath.shared.list(),
     pods: datapath.pods.list(),
     rxSas: datapath.sas.listRx(),
     txSas: datapath.sas.listTx(),

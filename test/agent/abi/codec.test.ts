@@ -64,6 +64,17 @@ describe('config', () => {
   });
 });
 
+describe('shared', () => {
+  test.each([
+    ['client', '0700000002000000' + '0000000000000080'],
+    ['server', '0700000004000000' + '0000000000000080'],
+  ] as const)('%s: value, and back', (way, value) => {
+    const entry = { vni: VNI, prefix: px('10.7.0.53/32'), other: 7 as Vni, way, services: 1n << 63n };
+    expect(hex(codec.encodeSharedValue(entry))).toBe(value);
+    expect(codec.decodeShared(codec.encodeOverlayKey(entry), codec.encodeSharedValue(entry))).toEqual(entry);
+  });
+});
+
 describe('overlay', () => {
   test.each([
     [1, '10.1.2.0/24', '98000000', '00000000000000000000ffff0a010200'],

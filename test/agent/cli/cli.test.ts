@@ -108,6 +108,8 @@ node node1: ready, up 2h13m, epoch 4, version 0.1.0
   bus       directory: in sync, last seen 2s ago; records refused: bad-signature 2
   labels    from the runtime; messages refused: protobuf 1
   identity  certificate ends in 20 days
+  shared    dns: 10.7.0.53/32 of VNI 7 to 8=10.8.0.0/24
+  shared    log: 10.9.0.1/32 of VNI 9 to 8=10.8.0.0/24; no keys of VNI 9
   adoption  0 pods permissive towards 10.244.3.0/24; in clear: 5 packets sent, 4 received
 
 PEERS  1 of 1 up

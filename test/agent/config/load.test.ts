@@ -107,10 +107,14 @@ test('every key can be given in each of the three ways, and says the same', () =
       yaml: [{ vni: 5, prefixes: ['10.1.0.0/24'] }, '10.2.0.0/24'],
     },
     'overlay.protectedPrefixes': {
-      text: '10.0.0.0/8,5=10.0.0.0/9',
-      yaml: [{ prefixes: ['10.0.0.0/8'] }, { vni: 5, prefixes: ['10.0.0.0/9'] }],
+      text: '10.0.0.0/8,5=10.0.0.0/9,6=172.16.0.0/16',
+      yaml: [{ prefixes: ['10.0.0.0/8'] }, { vni: 5, prefixes: ['10.0.0.0/9'] }, '6=172.16.0.0/16'],
     },
     'overlay.pools': { text: '77=10.9.0.0/16', yaml: ['10.9.0.0/16'] },
+    'overlay.shared': {
+      text: 'dns 5 10.1.0.53/32 from 6=172.16.1.0/24',
+      yaml: [{ name: 'dns', vni: 5, prefixes: ['10.1.0.53/32'], clients: ['6=172.16.1.0/24'] }],
+    },
     'adoption.permissivePrefixes': { text: '10.8.0.0/16', yaml: [{ vni: 77, prefixes: ['10.8.0.0/16'] }] },
     'adoption.allow': { text: 'off,permissive', yaml: ['off', 'permissive'] },
     'policies.path': { text: '/etc/vxseal/policies', yaml: '/etc/vxseal/policies' },
@@ -376,4 +380,17 @@ test('every default is a value that its own key takes', () => {
       parsed: { ok: true, value },
     });
   }
+});
+
+test.each([
+  ['8=10.8.0.0/16', []],
+  ['8=10.9.0.0/16', [/dns: 10\.9\.0\.0\/16 is in no range of VNI 8 in overlay\.protectedPrefixes/]],
+  ['1=10.244.0.0/16', [/dns: VNI 1 is the hosts', and only tenants share/]],
+])('shared services are held to the ranges of their VNIs: clients %s', (clients, expected) => {
+  const ranges = '10.244.0.0/16,7=10.7.0.0/16,8=10.8.0.0/16';
+  const found = issuesOf({
+    flags: { 'overlay.protectedPrefixes': ranges, 'overlay.shared': `dns 7 10.7.0.53/32 from ${clients}` },
+  });
+  expect(found).toEqual(expected.map((reason) => expect.stringMatching(reason)));
+  expect(found.every((text) => text.startsWith('overlay.shared | flag --overlay-shared | '))).toBe(true);
 });

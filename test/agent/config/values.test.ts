@@ -1,4 +1,5 @@
 // Truth tables of the configuration's value types, at their limits.
+import { sharedServices } from '../../../agent/config/sharedvalues';
 import * as values from '../../../agent/config/values';
 
 const NO = Symbol('refused');
@@ -179,4 +180,41 @@ test.each<[number, string, unknown]>([
 ])('brokers %i: %j', (_number, raw, expected) => {
   const parsed = values.brokerAddresses.parse(raw);
   expect(parsed.ok ? parsed.value : undefined).toEqual(expected);
+});
+
+const DNS = { name: 'dns', vni: 7, prefixes: ['10.7.0.53/32'], clients: ['8=10.8.0.0/24'] };
+const dns = { ...DNS, clients: [{ vni: 8, prefixes: ['10.8.0.0/24'] }] };
+test.each<[number, unknown, unknown]>([
+  [1, '', []],
+  [2, 'dns 7 10.7.0.53/32 from 8=10.8.0.0/24', [dns]],
+  [3, [DNS], [dns]],
+  [4, [{ ...DNS, vni: '7', clients: dns.clients }], [dns]],
+  [
+    5,
+    ' dns  7 fd07::53/128 10.7.0.53/32 from 9=10.9.0.0/24 8=10.8.0.0/24, log 9 10.9.0.1/32 from 8=10.8.0.0/24',
+    [
+      {
+        name: 'dns',
+        vni: 7,
+        prefixes: ['10.7.0.53/32', 'fd07::53/128'],
+        clients: [...dns.clients, { vni: 9, prefixes: ['10.9.0.0/24'] }],
+      },
+      { name: 'log', vni: 9, prefixes: ['10.9.0.1/32'], clients: dns.clients },
+    ],
+  ],
+  [6, 'dns 7 10.7.0.53/32', NO],
+  [7, 'dns 10.7.0.53/32 from 8=10.8.0.0/24', NO],
+  [8, 'dns 0 10.7.0.53/32 from 8=10.8.0.0/24', NO],
+  [9, 'dns 7 10.7.0.53 from 8=10.8.0.0/24', NO],
+  [10, 'dns 7 10.7.0.53/32 from 10.8.0.0/24', NO],
+  [11, 'DNS 7 10.7.0.53/32 from 8=10.8.0.0/24', NO],
+  [12, [{ ...DNS, to: [] }], NO],
+  [13, [{ ...DNS, clients: [] }], NO],
+  [14, [{ ...DNS, prefixes: [] }], NO],
+  [15, [{ ...DNS, clients: '8=10.8.0.0/24' }], NO],
+  [16, [{ ...DNS, name: 7 }], NO],
+  [17, DNS, NO],
+  [18, [7], NO],
+])('shared services %i', (_number, raw, expected) => {
+  expect(parsed(sharedServices, raw)).toEqual(expected);
 });

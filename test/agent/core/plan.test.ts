@@ -7,6 +7,7 @@ import type {
   ProgramName,
   RouteEntry,
   RxSa,
+  SharedEntry,
   TxSa,
 } from '../../../agent/core/state';
 import { seeded, shuffled } from './random';
@@ -27,6 +28,7 @@ const EMPTY: DesiredState = {
   vxlan: VXLAN,
   peers: [],
   overlay: [],
+  shared: [],
   rxSas: [],
   txSas: [],
   keptRxSas: [],
@@ -40,6 +42,7 @@ const NOTHING: ActualState = {
   vxlan: undefined,
   peers: [],
   overlay: [],
+  shared: [],
   rxSas: [],
   txSas: [],
   pods: [],
@@ -98,10 +101,19 @@ const hook = (program: ProgramName, ifindex: number) => ({ program, ifindex });
 const route = (prefix: string) => ({ prefix: prefix as Prefix, device: 'vxseal0' });
 const barrier = (prefix: string) => ({ prefix: prefix as Prefix, device: undefined });
 
+const shared = (prefix: string, services = 1n): SharedEntry => ({
+  vni: 42 as Vni,
+  prefix: prefix as Prefix,
+  other: 43 as Vni,
+  way: 'client',
+  services,
+});
+
 const FULL: DesiredState = {
   ...EMPTY,
   peers: [peer(1)],
   overlay: [overlay('10.2.0.0/24', 1)],
+  shared: [shared('10.43.0.1/32')],
   rxSas: [rx(300, 1)],
   txSas: [tx(1, 7)],
   pods: [pod(5)],
@@ -112,6 +124,7 @@ const ALL_THERE: ActualState = {
   ...STANDING,
   peers: FULL.peers,
   overlay: FULL.overlay,
+  shared: FULL.shared,
   rxSas: FULL.rxSas.map(found),
   txSas: FULL.txSas.map(found),
   pods: FULL.pods,
@@ -130,6 +143,7 @@ const PUTS = [
   'put-rx',
   'put-peer',
   'put-overlay',
+  'put-shared',
   'put-pod',
   'attach',
   'raise-vxlan',
@@ -153,8 +167,16 @@ test('everything is put in order; nothing is done twice', () => {
 });
 
 test('everything goes in reverse order, and only once the bus was read', () => {
-  expect(verbs(plan(EMPTY, ALL_THERE, true))).toEqual(REMOVALS);
-  expect(plan(EMPTY, ALL_THERE, false)).toEqual([]);
+  const standing = { ...ALL_THERE, shared: [] };
+  expect(verbs(plan(EMPTY, standing, true))).toEqual(REMOVALS);
+  expect(plan(EMPTY, standing, false)).toEqual([]);
+});
+
+test('a way between tenants ends first of all, and waits for no bus', () => {
+  expect(verbs(plan(EMPTY, ALL_THERE, true))).toEqual(['remove-shared', ...REMOVALS]);
+  expect(verbs(plan(EMPTY, ALL_THERE, false))).toEqual(['remove-shared']);
+  const other = { ...ALL_THERE, shared: [shared('10.43.0.1/32', 3n)] };
+  expect(verbs(plan(FULL, other, false))).toEqual(['put-shared']);
 });
 
 test.each([

@@ -5,6 +5,7 @@ import { FakeKernel, type MapShape } from '../../fakes/native';
 export const SHAPES: Readonly<Record<string, MapShape>> = {
   config: { keySize: 4, valueSize: 48, maxEntries: 1 },
   overlay: { keySize: 24, valueSize: 8 },
+  shared: { keySize: 24, valueSize: 16 },
   identities: { keySize: 28, valueSize: 4 },
   policy_pods: { keySize: 8, valueSize: 8 },
   rules: { keySize: 20, valueSize: 4 },
