@@ -50,7 +50,8 @@ function registerExplain(policy: Command, cli: Cli): void {
     const world = await new PolicyFolder(folder, hostVni).read();
     const protocol = port === undefined ? undefined : protocolOf(String(values.protocol));
     const number = port === undefined ? 0 : portOf(port);
-    const ways = waysBetween(world, source, destination).map((ends) =>
+    const shared = readKey(configSources(values, io), 'overlay.shared');
+    const ways = waysBetween(world, source, destination, shared).map((ends) =>
       explainWay(world, ends, protocol, number),
     );
     const allowed = ways.every((way) => way.allowed);

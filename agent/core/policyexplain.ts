@@ -42,18 +42,33 @@ export interface Connection {
   readonly port: number;
 }
 
-/** @returns what the pod's own side says; a party that is no pod has no policies. */
-export function decide(world: PolicyWorld, connection: Connection, direction: PolicyDirection): Decision {
+/**
+ * @param across the ends are of two tenants: then each is only an address to the other, and into a shared service only a
+ * rule lets that names the client's address
+ * @returns what the pod's own side says; a party that is no pod has no policies.
+ */
+export function decide(
+  world: PolicyWorld,
+  connection: Connection,
+  direction: PolicyDirection,
+  across = false,
+): Decision {
   const { from, to } = connection;
-  const [mine, other] = direction === 'egress' ? [from, to] : [to, from];
+  const [mine, theirs] = direction === 'egress' ? [from, to] : [to, from];
   if (mine.pod === undefined) return { allowed: true, isolating: [] };
   const policies = isolating(world.policies, mine.pod, direction);
   const names = policies.map(policyName);
-  if (policies.length === 0 || mine.pod === other.pod) return { allowed: true, isolating: names };
+  const namedOnly = across && direction === 'ingress';
+  if ((policies.length === 0 || mine.pod === theirs.pod) && !namedOnly)
+    return { allowed: true, isolating: names };
+  const other: Party = across ? { address: theirs.address } : theirs;
   for (const policy of mine.pod.distrusted ? policies.map(closed) : policies) {
     const rules = rulesOf(policy, direction) ?? [];
     const index = rules.findIndex(
-      (rule) => namesParty(world, policy.namespace, rule, other) && namesPort(rule, connection),
+      (rule) =>
+        (!namedOnly || rule.peers.length > 0) &&
+        namesParty(world, policy.namespace, rule, other) &&
+        namesPort(rule, connection, across && direction === 'egress'),
     );
     if (index >= 0)
       return { allowed: true, isolating: names, by: { policy: policyName(policy), rule: index + 1 } };
@@ -76,13 +91,14 @@ function namesParty(
   );
 }
 
-function namesPort({ ports }: PolicyRule, { to, protocol, port }: Connection): boolean {
+/** @param nameless the receiver's names for its ports are not known */
+function namesPort({ ports }: PolicyRule, { to, protocol, port }: Connection, nameless: boolean): boolean {
   if (ports.length === 0) return true;
   return ports.some((each) => {
     if (each.protocol !== protocol) return false;
     if (each.port === undefined) return true;
     if (typeof each.port === 'number') return port >= each.port && port <= (each.endPort ?? each.port);
-    return (to.pod?.ports ?? []).some(
+    return ((nameless ? undefined : to.pod?.ports) ?? []).some(
       (named) => named.name === each.port && named.protocol === protocol && named.port === port,
     );
   });

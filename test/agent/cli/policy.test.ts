@@ -19,6 +19,19 @@ items:
 - {kind: Pod, metadata: {namespace: x, name: new}}
 - {kind: Pod, metadata: {namespace: x, name: old}, status: {podIP: 10.1.0.4}}
 - {kind: Pod, metadata: {namespace: other, name: far}, status: {podIP: 10.1.0.2}}
+- {kind: Pod, metadata: {namespace: other, name: dns, labels: {app: dns}}, status: {podIP: 10.7.0.53}}
+- {kind: Pod, metadata: {namespace: other, name: open}, status: {podIP: 10.7.0.54}}
+- {kind: Namespace, metadata: {name: shop, annotations: {vxseal/vni: "8"}}}
+- {kind: Pod, metadata: {namespace: shop, name: a}, status: {podIP: 10.8.0.2}}
+- {kind: Pod, metadata: {namespace: shop, name: unnamed}, status: {podIP: 10.8.1.2}}
+- kind: NetworkPolicy
+  metadata: {namespace: other, name: dns}
+  spec:
+    podSelector: {matchLabels: {app: dns}}
+    ingress:
+    - {ports: [{port: 443}]}
+    - {ports: [{port: 80}], from: [{namespaceSelector: {}}]}
+    - {ports: [{port: 53}], from: [{ipBlock: {cidr: 10.8.0.0/24}}]}
 - kind: NetworkPolicy
   metadata: {namespace: x, name: web}
   spec:
@@ -31,6 +44,8 @@ items:
   );
 });
 
+let environment: Record<string, string> = {};
+
 async function explain(...args: string[]): Promise<{ code: ExitCode; out: string; err: string }> {
   const out: string[] = [];
   const err: string[] = [];
@@ -38,7 +53,7 @@ async function explain(...args: string[]): Promise<{ code: ExitCode; out: string
     out: (text) => void out.push(text),
     err: (text) => void err.push(text),
     colour: false,
-    environment: {},
+    environment,
     nowMs: () => 0,
   };
   const none = async (): Promise<void> => {};
@@ -119,4 +134,37 @@ test.each([
   const { code, out, err } = await explain(...args);
   expect([code === 0, out]).toEqual([false, '']);
   expect(err).toContain(message);
+});
+
+describe('a shared service', () => {
+  beforeAll(() => {
+    environment = { VXSEAL_OVERLAY_SHARED: 'dns 7 10.7.0.53/32 10.7.0.54/32 from 8=10.8.0.0/24' };
+  });
+  afterAll(() => {
+    environment = {};
+  });
+
+  test.each([
+    ['shop/a', 'other/dns', '53', 0, 'allowed by other/dns, rule 3'],
+    ['10.8.0.9', 'other/dns', '53', 0, 'allowed by other/dns, rule 3'],
+    ['shop/a', '10.7.0.53', '53', 0, 'allowed by other/dns, rule 3'],
+    ['shop/a', 'other/dns', '443', 1, 'refused: no rule of other/dns allows it'],
+    ['shop/a', 'other/dns', '80', 1, 'refused: no rule of other/dns allows it'],
+    ['shop/a', 'other/open', '53', 1, "refused: no policy allows the client's address"],
+  ])('%s to %s, port %s: exit code %i', async (from, to, port, code, text) => {
+    const told = await explain(from, to, port);
+    expect([told.code, told.err]).toEqual([code, '']);
+    expect(told.out).toContain(text);
+    expect(told.out).toContain('between tenants          by the shared service dns');
+  });
+
+  test.each([
+    ['its client in the other direction', 'other/dns', 'shop/a'],
+    ['one whose address is not named', 'shop/unnamed', 'other/dns'],
+    ['a pod that is not shared', 'shop/a', 'other/far'],
+  ])('is no way for %s', async (_, from, to) => {
+    const { code, err } = await explain(from, to, '53');
+    expect(code).not.toBe(0);
+    expect(err).toContain('there is no way between tenants');
+  });
 });
