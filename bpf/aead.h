@@ -65,12 +65,13 @@ static long aead_mac_run(__u32 i, struct aead_loop *loop)
 	return 0;
 }
 
-/* XORs the key stream from block 1 on to the text. What lies behind it, up to a whole pair, becomes garbage. */
+/* XORs the key stream from block 1 on to the text. What lies behind it, up to a whole block, becomes garbage. */
 __noinline int aead_crypt(struct aead *a, __u32 len)
 {
 	struct aead_loop loop = { .aead = a };
 	const word64 *block1;
 	word64 *text;
+	__u32 rest, at;
 
 	if (!a)
 		return -1;
@@ -78,9 +79,18 @@ __noinline int aead_crypt(struct aead *a, __u32 len)
 	text = (word64 *)(a->text + AEAD_TEXT_AT);
 	for (int i = 0; i < CHACHA20_BLOCK / 8; i++)
 		text[i] ^= block1[i];
-	if (len > CHACHA20_BLOCK)
-		bpf_loop((len - CHACHA20_BLOCK + CHACHA20_PAIR - 1) / CHACHA20_PAIR, aead_crypt_pair, &loop, 0);
-	return 0;
+	if (len <= CHACHA20_BLOCK)
+		return 0;
+	rest = len - CHACHA20_BLOCK;
+	at = (rest + CHACHA20_BLOCK - 1) / CHACHA20_PAIR;
+	bpf_loop(at, aead_crypt_pair, &loop, 0);
+	at *= CHACHA20_PAIR;
+	if (at >= rest)
+		return 0;
+	AEAD_OPAQUE(at);
+	if (at > AEAD_MAX_TEXT)
+		return -1;
+	return chacha20_block(&a->chacha, (struct chacha20_end *)(a->text + AEAD_TEXT_AT + CHACHA20_BLOCK + at));
 }
 
 /*

@@ -10,30 +10,45 @@ const request = { key: Buffer.alloc(32, 7), nonce: Buffer.alloc(12, 7), aad: Buf
 
 const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 
-const cipher = new Cipher(join(__dirname, '../test/bpf/aead.bpf.o'));
-const measure = (program: CipherProgram, text: Buffer): number => {
+const generated = new Cipher(join(__dirname, '../test/bpf/aead.bpf.o'));
+const twin = new Cipher(join(__dirname, '../test/bpf/aead_twin.bpf.o'));
+const measure = (cipher: Cipher, program: CipherProgram, text: Buffer): number => {
   const { verdict, durationNs } = cipher.run(program, request, text, REPEAT);
   if (verdict !== 0) throw new Error(`${program} refused ${text.length} bytes`);
   return durationNs;
 };
 
+const COLUMNS: readonly (readonly [string, Cipher, CipherProgram])[] = [
+  ['copy', generated, 'copy'],
+  ['seal', generated, 'seal'],
+  ['open', generated, 'open'],
+  ['seal in C', twin, 'seal'],
+  ['open in C', twin, 'open'],
+];
+const row = (cells: readonly (string | number)[]): string =>
+  cells.map((cell, at) => String(cell).padStart(at === 0 ? 5 : 10)).join('');
+
 console.log(
-  'bytes   copy   seal   open ns   seal Gb/s   (copy: the text into the work space, part of all three)',
+  'ns a packet; copy: the text into the work space, part of all; in C: the twins of what is generated',
 );
+console.log(row(['bytes', ...COLUMNS.map(([title]) => title), 'seal Gb/s']));
 for (const length of LENGTHS) {
   const plaintext = Buffer.alloc(length, 0x5a);
-  const sealed = Buffer.from(cipher.run('seal', request, plaintext).text.subarray(0, length + 16));
-  const times: Record<'copy' | 'seal' | 'open', number[]> = { copy: [], seal: [], open: [] };
-  for (let round = 0; round < ROUNDS; round++) {
-    times.copy.push(measure('copy', plaintext));
-    times.seal.push(measure('seal', plaintext));
-    times.open.push(measure('open', sealed));
-  }
-  const [copy, seal, open] = [median(times.copy), median(times.seal), median(times.open)];
-  const columns = [length, copy, seal, open].map((n, i) => String(n).padStart(i === 0 ? 5 : 7));
-  console.log(`${columns.join('')}      ${((8 * length) / seal).toFixed(2).padStart(9)}`);
+  const sealed = Buffer.from(generated.run('seal', request, plaintext).text.subarray(0, length + 16));
+  const times = COLUMNS.map((): number[] => []);
+  for (let round = 0; round < ROUNDS; round++)
+    COLUMNS.forEach(([, cipher, program], at) => {
+      times[at]?.push(measure(cipher, program, program === 'open' ? sealed : plaintext));
+    });
+  const medians = times.map(median);
+  console.log(row([length, ...medians, ((8 * length) / (medians[1] ?? Number.NaN)).toFixed(2)]));
 }
-console.log(
-  `verifier instructions: seal ${cipher.verifiedInsns('seal')}, open ${cipher.verifiedInsns('open')}`,
-);
-cipher.close();
+for (const [name, cipher] of [
+  ['generated', generated],
+  ['in C', twin],
+] as const)
+  console.log(
+    `verifier instructions, ${name}: seal ${cipher.verifiedInsns('seal')}, open ${cipher.verifiedInsns('open')}`,
+  );
+generated.close();
+twin.close();

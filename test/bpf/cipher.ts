@@ -30,8 +30,8 @@ export type CipherProgram = 'seal' | 'open' | 'copy' | 'keystream' | 'poly1305' 
 export const MAX_TEXT_BYTES = 9216;
 const REQUEST_BYTES = 80;
 /** Offsets in the map's value: the request, then struct aead. */
-export const TAG_AT = REQUEST_BYTES + 160;
-const SPACE_AT = REQUEST_BYTES + 304;
+export const TAG_AT = REQUEST_BYTES + 224;
+const SPACE_AT = REQUEST_BYTES + 368;
 export const TEXT_AT = SPACE_AT + 64;
 const BAD_REQUEST = 100;
 
