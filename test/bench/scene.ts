@@ -1,5 +1,5 @@
-// The two machines that are measured, and who runs between them. Every contestant has a cable of its own kind: one
-// veth pair for vxseal's underlay, one for all others, so that no one's hooks or offloads touch another's packets.
+// The two machines that are measured, and who runs between them. There are two cables of the same kind, one for
+// vxseal's underlay and one for all others, so that no one's hooks or offloads touch another's packets.
 // Built from the lab's parts and removed by the lab's teardown. Measures nothing.
 import { spawn } from 'node:child_process';
 import { mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
@@ -37,44 +37,44 @@ export interface SceneOptions {
 
 const QUEUE_PACKETS = 1000;
 const clearAddress = (node: NodeLayout): string => `203.0.113.${node.index}`;
+const tc = (netns: string, text: string): string => run(inNetns(netns, ['tc', ...text.split(' ')]));
 const installed = (tool: string): boolean => tryRun(['sh', '-c', `command -v ${tool}`]).status === 0;
 
-/** Both ends of a cable between the nodes. `real`: like a device that completes no checksum for its peer. */
+/**
+ * A cable from each node to a switch of two ports that hands on a copy of every packet. So a packet is done for its
+ * sender where it left the sender's machine, as with a network card: between the ends of one veth it would be done
+ * only in the receiver's hands, and the sender's next packets would be made (and sealed) on the receiver's core.
+ */
 function addCable(
   lab: LabLayout,
   name: string,
   mtuBytes: number,
   addresses: (node: NodeLayout) => string[],
 ): void {
-  const [a, b] = lab.nodes;
-  if (a === undefined || b === undefined) throw new Error('a cable needs two nodes');
-  run([
-    ...['ip', 'link', 'add', name, 'netns', a.netns, 'numtxqueues', '2', 'numrxqueues', '2', 'type', 'veth'],
-    ...['peer', 'name', name, 'netns', b.netns, 'numtxqueues', '2', 'numrxqueues', '2'],
-  ]);
-  for (const node of [a, b]) {
+  const port = (node: NodeLayout): string => `${name}-${node.index}`;
+  const queues = ['numtxqueues', '2', 'numrxqueues', '2'];
+  for (const node of lab.nodes) {
+    run([
+      ...['ip', 'link', 'add', name, 'netns', node.netns, ...queues, 'type', 'veth'],
+      ...['peer', 'name', port(node), 'netns', lab.wireNetns, ...queues],
+    ]);
+    ipBatch(lab.wireNetns, [`link set ${port(node)} mtu ${mtuBytes} up`]);
     ipBatch(node.netns, [
       `link set ${name} mtu ${mtuBytes} up`,
       ...addresses(node).map((address) => `addr add ${address} dev ${name}`),
     ]);
     // Without a queueing discipline the ring of a veth overflows under bursts; a real device has both.
-    run(
-      inNetns(node.netns, [
-        'tc',
-        'qdisc',
-        'replace',
-        'dev',
-        name,
-        'root',
-        'pfifo',
-        'limit',
-        String(QUEUE_PACKETS),
-      ]),
-    );
+    tc(node.netns, `qdisc replace dev ${name} root pfifo limit ${QUEUE_PACKETS}`);
+  }
+  for (const [from, to] of pairs(lab)) {
+    tc(lab.wireNetns, `qdisc replace dev ${port(to)} root pfifo limit ${QUEUE_PACKETS}`);
+    tc(lab.wireNetns, `qdisc add dev ${port(from)} clsact`);
+    const all = `filter add dev ${port(from)} ingress u32 match u32 0 0`;
+    tc(lab.wireNetns, `${all} action mirred egress mirror dev ${port(to)}`);
   }
 }
 
-/** The lab's wire is a bridge with a sniffer's place in it; here every hop costs, so the nodes are joined directly. */
+/** The lab's wire is a bridge with a sniffer's place in it; here every hop costs. */
 function rewire(lab: LabLayout, mtuBytes: number): void {
   for (const node of lab.nodes) ipBatch(node.netns, ['link del eth0']);
   addCable(lab, 'eth0', mtuBytes, (node) => [`${node.vtep4}/24`]);
