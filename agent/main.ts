@@ -22,7 +22,8 @@ import { readKeptPolicy } from './identity/policyrecord';
 import { readPreSharedKey } from './identity/psk';
 import { RenewableIdentity } from './identity/renewal';
 import { installedVersion } from './installation';
-import { createDatapath } from './kernel/datapath';
+import { createDatapath, type DatapathOptions } from './kernel/datapath';
+import { GracePeriods } from './kernel/graceperiods';
 import { loadNative, type Native } from './kernel/native';
 import { createNetlink } from './kernel/netlink';
 import { createNetnsOpener } from './kernel/netns';
@@ -85,7 +86,7 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
   const native = loadNative();
   const netlink = createNetlink(native);
   later(() => netlink.close());
-  const datapath = createDatapath(native, datapathOptions(config));
+  const datapath = createDatapath(native, datapathOptions(config, log));
   datapath.open();
   later(() => datapath.close());
 
@@ -252,7 +253,12 @@ async function makeFolders(config: Config): Promise<void> {
 
 const tuning = ({ runDir, underlay }: Config) => ({ mode: underlay.tune, file: join(runDir, 'tuned.json') });
 
-const datapathOptions = ({ bpfDir, pinDir, underlay }: Config) => ({ bpfDir, pinDir, xdp: underlay.xdp });
+/** The caller holds the run directory: what a former process left of the switch is taken back here. */
+function datapathOptions({ bpfDir, pinDir, runDir, underlay }: Config, log: Log): DatapathOptions {
+  const gracePeriods = new GracePeriods(log, { file: join(runDir, 'expedited') });
+  gracePeriods.restore();
+  return { bpfDir, pinDir, xdp: underlay.xdp, expedite: gracePeriods.expedite };
+}
 
 function roomSettings(config: Config, bootId: string, version: string): RoomSettings {
   const { nodeName, underlay, overlay, keys } = config;
@@ -314,7 +320,7 @@ export async function cleanupAgent(config: Config, log: Log): Promise<void> {
     const native = loadNative();
     await withdraw(config, log);
     await removeFromNetwork(native, config);
-    createDatapath(native, datapathOptions(config)).destroy();
+    createDatapath(native, datapathOptions(config, log)).destroy();
     createTuner(native, log, tuning(config)).undo();
     for (const name of ['pods.json', 'tuned.json', SOCKET_NAME])
       await rm(join(config.runDir, name), { force: true });

@@ -26,6 +26,7 @@ import type {
 } from '../ports';
 import { readClear, readDrops, readTraffic } from './counters';
 import { attempt, isErrno, kernelError } from './fault';
+import type { Expedite } from './graceperiods';
 import { Hooks, type XdpChoice } from './hooks';
 import type { Fd, Native } from './native';
 import { Pins } from './pins';
@@ -45,6 +46,8 @@ export interface DatapathOptions {
   /** Folder on a bpffs; one is mounted if there is none. */
   readonly pinDir: string;
   readonly xdp: XdpChoice;
+  /** Without it attaching and detaching take as long as the kernel likes. */
+  readonly expedite?: Expedite;
 }
 
 export function createDatapath(native: Native, options: DatapathOptions): Datapath {
@@ -86,7 +89,7 @@ class PinnedDatapath implements Datapath {
     const programs = loadPrograms(native, this.options.bpfDir, pins.maps);
     try {
       const map = (name: string) => programs.map(name);
-      const hooks = new Hooks(native, pins, programs, this.options.xdp);
+      const hooks = new Hooks(native, pins, programs, this.options.xdp, this.options.expedite);
       hooks.adopt();
       for (const name of programs.names) pins.pinProgram(name, programs.program(name));
       this.opened = {
@@ -216,7 +219,9 @@ class PinnedDatapath implements Datapath {
   }
 
   destroy(): void {
-    const hooks = this.opened?.hooks ?? new Hooks(this.native, this.pins, NO_PROGRAMS, this.options.xdp);
+    const hooks =
+      this.opened?.hooks ??
+      new Hooks(this.native, this.pins, NO_PROGRAMS, this.options.xdp, this.options.expedite);
     hooks.detachAll();
     this.close();
     this.pins.removeAll();

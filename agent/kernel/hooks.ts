@@ -4,6 +4,7 @@ import type { Config } from '../config';
 import type { HookEntry } from '../core/state';
 import type { AttachedHook, HookMode } from '../ports';
 import { attempt, isErrno, kernelError } from './fault';
+import { type Expedite, unhurried } from './graceperiods';
 import type { Fd, Native } from './native';
 import type { HookPin, Pins } from './pins';
 import { ATTACH_POINTS, type LoadedPrograms, PROGRAM_NAMES } from './programs';
@@ -25,6 +26,7 @@ export class Hooks {
     private readonly pins: Pins,
     private readonly programs: LoadedPrograms,
     private readonly xdp: XdpChoice,
+    private readonly expedite: Expedite = unhurried,
   ) {}
 
   /** Moves every hook that is in place to the programs just loaded, and forgets those whose device is gone. */
@@ -146,10 +148,10 @@ export class Hooks {
       copy = this.programs.copy(hook.program, tc);
       const first = copy;
       link = attempt(`put ${describe(hook)} in front`, () =>
-        this.native.attachTcx(first, hook.ifindex, direction),
+        this.expedite(() => this.native.attachTcx(first, hook.ifindex, direction)),
       );
       this.pins.replaceLink(pin, link);
-      attempt(`detach ${describe(hook)} from behind`, () => this.native.detachLink(old));
+      attempt(`detach ${describe(hook)} from behind`, () => this.expedite(() => this.native.detachLink(old)));
       this.refresh(pin);
     } finally {
       for (const fd of [old, copy, link]) fd?.close();
@@ -218,7 +220,7 @@ export class Hooks {
     const { direction, tc } = ATTACH_POINTS[hook.program];
     const program = this.programs.program(tc);
     try {
-      const link = this.native.attachTcx(program, hook.ifindex, direction);
+      const link = this.expedite(() => this.native.attachTcx(program, hook.ifindex, direction));
       return this.keepLink({ hook, kind: 'link', variant }, link);
     } catch (cause) {
       if (!isErrno(cause, ...NOT_POSSIBLE)) throw kernelError(op, cause);
@@ -265,7 +267,7 @@ export class Hooks {
       } else {
         const link = this.pins.openLink(pin);
         try {
-          if (link !== undefined) this.native.detachLink(link);
+          if (link !== undefined) this.expedite(() => this.native.detachLink(link));
         } finally {
           link?.close();
         }

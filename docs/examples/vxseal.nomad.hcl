@@ -67,6 +67,12 @@ job "vxseal" {
           source = "/proc/sys/net"
           target = "/host/proc/sys/net"
         }
+        # Thrown for a moment while a pod comes or goes.
+        mount {
+          type   = "bind"
+          source = "/sys/kernel/rcu_expedited"
+          target = "/host/sys/kernel/rcu_expedited"
+        }
         mount {
           type     = "bind"
           source   = "/run/netns"

@@ -107,9 +107,11 @@ describe('Nomad', () => {
       defaultOf('stateDir'),
       '/sys/fs/bpf',
       '/host/proc/sys/net',
+      '/host/sys/kernel/rcu_expedited',
       '/run/netns',
     ]);
     expect(daemonSet).toContain('mountPath: /host/proc/sys/net');
+    expect(daemonSet).toContain('mountPath: /host/sys/kernel/rcu_expedited');
   });
 
   test('brackets and quotes close', () => {

@@ -1,6 +1,7 @@
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Expedite } from '../../../agent/kernel/graceperiods';
 import { Hooks, type XdpChoice } from '../../../agent/kernel/hooks';
 import { Pins } from '../../../agent/kernel/pins';
 import { ATTACH_POINTS, type LoadedPrograms } from '../../../agent/kernel/programs';
@@ -20,7 +21,7 @@ beforeEach(() => {
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 /** A process of its own: new programs, the same pins and kernel. */
-function start(xdp: XdpChoice = 'auto'): { hooks: Hooks; pins: Pins } {
+function start(xdp: XdpChoice = 'auto', expedite?: Expedite): { hooks: Hooks; pins: Pins } {
   const native = fakeNative(kernel, () => []);
   const names = Object.values(ATTACH_POINTS).flatMap(({ tc, xdp: name }) => [tc, ...(name ? [name] : [])]);
   const ids = new Map(names.map((name) => [name, kernel.add({ program: name })]));
@@ -33,7 +34,7 @@ function start(xdp: XdpChoice = 'auto'): { hooks: Hooks; pins: Pins } {
   };
   const pins = new Pins(native, root);
   pins.prepare();
-  return { hooks: new Hooks(native, pins, programs, xdp), pins };
+  return { hooks: new Hooks(native, pins, programs, xdp, expedite), pins };
 }
 
 const links = (): FakeLink[] =>
@@ -294,6 +295,32 @@ describe('what is gone', () => {
     expect(existsSync(join(root, 'links', 'someone-else-x'))).toBe(true);
     expect(pins.hookPins()).toEqual([]);
   });
+});
+
+test('what waits for a grace period is expedited, and nothing else', () => {
+  let within = false;
+  const expedite: Expedite = (call) => {
+    within = true;
+    try {
+      return call();
+    } finally {
+      within = false;
+    }
+  };
+  const seen: [string, boolean][] = [];
+  kernel.fail = (call) => void seen.push([call.split(' ')[0] ?? '', within]);
+  const steer = { program: 'steer', ifindex: DEVICE } as const;
+  start('auto', expedite).hooks.attach(steer);
+  const { hooks } = start('auto', expedite);
+  hooks.adopt();
+  hooks.attach({ program: 'open', ifindex: DEVICE });
+  hooks.detach(steer);
+  expect(seen.filter(([call]) => call !== 'pin')).toEqual([
+    ['attachTcx', true],
+    ['updateLink', false],
+    ['attachXdp', false],
+    ['detachLink', true],
+  ]);
 });
 
 test.each(['seal', 'open'] as const)(
