@@ -14,12 +14,16 @@ export interface SavedPod extends LocalPod {
 
 export interface Checkpoint {
   load(): Promise<SavedPod[]>;
+  /** On disk, these or newer ones, once it resolves. */
   save(pods: readonly SavedPod[]): Promise<void>;
 }
 
 export class FileCheckpoint implements Checkpoint {
   private readonly path: string;
   private written: string | undefined;
+  private running: Promise<void> = Promise.resolve();
+  private next: Promise<void> | undefined;
+  private wanted: readonly SavedPod[] = [];
 
   constructor(
     runDir: string,
@@ -44,7 +48,18 @@ export class FileCheckpoint implements Checkpoint {
     }
   }
 
-  async save(pods: readonly SavedPod[]): Promise<void> {
+  /** One write at a time, or an older one could be the last to be renamed; what comes meanwhile shares the next. */
+  save(pods: readonly SavedPod[]): Promise<void> {
+    this.wanted = pods;
+    this.next ??= this.running.then(() => {
+      this.next = undefined;
+      this.running = this.write(this.wanted);
+      return this.running;
+    });
+    return this.next;
+  }
+
+  private async write(pods: readonly SavedPod[]): Promise<void> {
     const text = `${JSON.stringify({ v: 1, pods }, undefined, 1)}\n`;
     if (text === this.written) return;
     try {

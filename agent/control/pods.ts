@@ -72,8 +72,8 @@ export class PodStore implements PodGate, PodFactsSink {
     const seen = await this.inspect(this.asked(request), mtuBytes);
     this.refuseSecondDevice(seen);
     const found = { ...seen, pod: keepFacts(seen.pod, this.pods.get(seen.pod.id)?.pod) };
-    await this.remember(found);
-    await this.waitUntilHooked(found);
+    // Both must have happened before the answer; neither needs the other.
+    await Promise.all([this.remember(found), this.waitUntilHooked(found)]);
     this.parts.log.info(
       { pod: podName(found), id: found.pod.id, addresses: found.pod.addresses },
       'pod attached',
@@ -105,8 +105,8 @@ export class PodStore implements PodGate, PodFactsSink {
     const pod = typeof which === 'string' ? this.pods.get(which) : this.find(which);
     if (pod === undefined) return false;
     if (typeof which !== 'string') this.ended.set(pod.entry.ifindex, pod.pod.hostDevice);
-    await this.forget(pod, 'detached');
-    await this.parts.reconcile();
+    this.forget(pod, 'detached');
+    await Promise.all([this.save(), this.parts.reconcile()]);
     return true;
   }
 
@@ -134,8 +134,8 @@ export class PodStore implements PodGate, PodFactsSink {
       const attachment = pod.runtime?.attachment;
       return attachment?.network === network && !kept.has(`${attachment.containerId}/${attachment.ifname}`);
     });
-    for (const pod of stale) await this.forget(pod, 'unknown to the runtime');
-    if (stale.length > 0) await this.parts.reconcile();
+    for (const pod of stale) this.forget(pod, 'unknown to the runtime');
+    if (stale.length > 0) await Promise.all([this.save(), this.parts.reconcile()]);
     return stale.length;
   }
 
@@ -154,9 +154,8 @@ export class PodStore implements PodGate, PodFactsSink {
       changed += 1;
     }
     if (changed === 0) return;
-    await this.save();
     this.parts.log.debug({ told: told.length, changed }, 'labels of pods told');
-    await this.parts.reconcile();
+    await Promise.all([this.save(), this.parts.reconcile()]);
   }
 
   /** Detaches pods whose host device is gone, or is another one under the same number. */
@@ -164,11 +163,12 @@ export class PodStore implements PodGate, PodFactsSink {
     const byIndex = new Map(links.map((link) => [link.ifindex, link]));
     for (const [ifindex, name] of this.ended)
       if (byIndex.get(ifindex)?.name !== name) this.ended.delete(ifindex);
-    for (const pod of this.list()) {
-      const link = byIndex.get(pod.entry.ifindex);
-      if (link?.name === pod.pod.hostDevice && link.kind === 'veth') continue;
-      await this.forget(pod, `host device ${pod.pod.hostDevice} is gone`);
-    }
+    const vanished = this.list().filter(({ pod, entry }) => {
+      const link = byIndex.get(entry.ifindex);
+      return link?.name !== pod.hostDevice || link.kind !== 'veth';
+    });
+    for (const pod of vanished) this.forget(pod, `host device ${pod.pod.hostDevice} is gone`);
+    if (vanished.length > 0) await this.save();
   }
 
   /** Takes up the pods of a former process; one whose namespace is gone is dropped with a log line. */
@@ -208,16 +208,15 @@ export class PodStore implements PodGate, PodFactsSink {
       const sameAddress =
         other.pod.vni === found.pod.vni && other.pod.addresses.some((a) => found.pod.addresses.includes(a));
       if (other.pod.id !== found.pod.id && (other.entry.ifindex === found.entry.ifindex || sameAddress))
-        await this.forget(other, `replaced by ${podName(found)}`);
+        this.forget(other, `replaced by ${podName(found)}`);
     }
     this.ended.delete(found.entry.ifindex);
     this.pods.set(found.pod.id, found);
     await this.save();
   }
 
-  private async forget(pod: AttachedPod, why: string): Promise<void> {
+  private forget(pod: AttachedPod, why: string): void {
     this.pods.delete(pod.pod.id);
-    await this.save();
     this.parts.log.info({ pod: podName(pod), id: pod.pod.id, why }, 'pod detached');
   }
 

@@ -1,7 +1,8 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Checkpoint, FileCheckpoint } from '../../../agent/control/checkpoint';
+import { type Checkpoint, FileCheckpoint, type SavedPod } from '../../../agent/control/checkpoint';
 import type { AttachedPod } from '../../../agent/control/inspection';
 import { PodStore } from '../../../agent/control/pods';
 import type { WeakerMode } from '../../../agent/core/adoption';
@@ -54,6 +55,8 @@ function bench(
   );
   return { ...world, clock, log, control, store };
 }
+/** Whatever needs no clock, disk or answer has happened. */
+const turns = () => new Promise<void>((resolve) => setImmediate(() => setImmediate(resolve)));
 const ask = (path: string) => ({ netnsPath: path, name: 'web', namespace: 'shop' });
 
 test('1 attach finds device, addresses and host side, lowers the MTU and keeps link-local addresses out', async () => {
@@ -219,6 +222,56 @@ test.each(['', '{', '{"v":2,"pods":[]}', '{"v":1,"pods":[null,{"id":3}]}'])(
     expect(await new FileCheckpoint(runDir, new QuietLog()).load()).toEqual([]);
   },
 );
+
+describe('the checkpoint', () => {
+  test('of many at once the newest is what stays, and each is told when it is on disk', async () => {
+    const checkpoint = new FileCheckpoint(runDir, new QuietLog());
+    const onDisk = (): string[] =>
+      JSON.parse(readFileSync(join(runDir, 'pods.json'), 'utf8')).pods.map(({ id }: SavedPod) => id);
+    const pod = (id: string): SavedPod => ({
+      ...ask('/run/netns/pod'),
+      id,
+      vni: hostVni,
+      hostDevice: 'veth',
+      addresses: [],
+      device: 'eth0',
+    });
+    const seen: string[][] = [];
+    const saves = Array.from({ length: 20 }, async (_, count) => {
+      for (let turn = 0; turn < count; turn++) await readFile('/dev/null');
+      await checkpoint.save(Array.from({ length: count + 1 }, (_each, index) => pod(String(index))));
+      seen.push(onDisk());
+      expect(onDisk()).toContain(String(count));
+    });
+    await Promise.all(saves);
+    expect(onDisk()).toHaveLength(20);
+    expect(seen).toHaveLength(20);
+  });
+
+  test('is waited for by attach and detach, and the pod is hooked meanwhile', async () => {
+    const opened: (() => void)[] = [];
+    const gated: Checkpoint = {
+      load: async () => [],
+      save: () => new Promise((resolve) => opened.push(resolve)),
+    };
+    const { host, opener, store, control } = bench(undefined, gated);
+    const { path } = addPod(host, opener, 'pod1', '10.1.0.5');
+    const told: string[] = [];
+    const attached = store.attach(ask(path)).then(({ pod }) => {
+      told.push('attached');
+      return pod.id;
+    });
+    await turns();
+    expect([told, control.passes, opened.length]).toEqual([[], 1, 1]);
+    opened.shift()?.();
+    const detached = store.detach(await attached).then(() => told.push('detached'));
+    await turns();
+    expect([told, control.passes, opened.length]).toEqual([['attached'], 2, 1]);
+    opened.shift()?.();
+    await detached;
+    expect(told).toEqual(['attached', 'detached']);
+  });
+});
 
 const runtimeOf = (containerId: string, ifname = 'eth0', network = 'cbr0') => ({
   attachment: { network, containerId, ifname },
