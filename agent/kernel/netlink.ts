@@ -117,7 +117,8 @@ class NamespaceNetlink implements Netlink {
   }
 
   async ownRoutes(): Promise<RouteEntry[]> {
-    const names = new Map((await this.links()).map((link) => [link.ifindex, link.name]));
+    const links = (await this.linkMessages()).map(readLink);
+    const names = new Map(links.map((link) => [link.ifindex, link.name]));
     return (await this.mainRoutes()).filter(isOwn).map(({ prefix, ifindex, unreachable }) => ({
       prefix,
       device: unreachable ? undefined : (names.get(ifindex) ?? ''),
