@@ -3,6 +3,7 @@
 import type { AskedMode, PodMode } from './core/adoption';
 import type { CniAttachment, ContainerDevice } from './core/cni';
 import type { IpAddress, NodeName, PeerNumber, Prefix, Spi, Vni } from './core/ids';
+import type { ActualHook } from './core/plan';
 import type { Labels } from './core/policy';
 import type { InstalledPolicies } from './core/policytables';
 import type {
@@ -175,10 +176,8 @@ export interface SaTables {
 
 export type HookMode = 'tcx' | 'clsact' | 'xdp-native' | 'xdp-generic' | 'tc-open';
 
-export interface AttachedHook extends HookEntry {
+export interface AttachedHook extends ActualHook {
   readonly mode: HookMode;
-  /** Id of a program of somebody else that runs before ours, and may keep packets from it. */
-  readonly behind?: number;
 }
 
 export interface DropCount {
@@ -257,7 +256,7 @@ export interface Datapath {
   attached(): AttachedHook[];
   /**
    * Attaches, or moves an existing link to the current program (BPF_LINK_UPDATE), and in front of others' programs:
-   * never a moment without one.
+   * never a moment without one. On a leaving device a filter takes the link's place, unless others' tcx programs are there.
    */
   attach(hook: HookEntry): AttachedHook;
   detach(hook: HookEntry): void;

@@ -272,16 +272,23 @@ function overlayEntries(
 
 /** Programs at each device. A device is one of: a pod's host side, the VXLAN device, underlay, anything else. */
 function hookEntries({ config, links, underlay, pods, closing = [] }: DesiredInput): HookEntry[] {
-  const podDevices = new Set([...pods.map((pod) => pod.ifindex), ...closing]);
+  const podDevices = new Set(pods.map((pod) => pod.ifindex));
+  const leaving = new Set(closing.filter((ifindex) => !podDevices.has(ifindex)));
   const programs = ({ ifindex, name, loopback }: LinkFacts): readonly ProgramName[] => {
     if (loopback) return [];
     if (name === config.device) return ['encap', 'admit'];
     if (underlay.includes(name)) return ['seal', 'open', 'deliver'];
-    return podDevices.has(ifindex) ? ['steer', 'gate'] : ['guard', 'fence'];
+    return podDevices.has(ifindex) || leaving.has(ifindex) ? ['steer', 'gate'] : ['guard', 'fence'];
   };
   return [...links]
     .sort((a, b) => a.ifindex - b.ifindex)
-    .flatMap((link) => programs(link).map((program) => ({ program, ifindex: link.ifindex })));
+    .flatMap((link) =>
+      programs(link).map((program) => ({
+        program,
+        ifindex: link.ifindex,
+        ...(leaving.has(link.ifindex) ? { leaving: true as const } : {}),
+      })),
+    );
 }
 
 /**

@@ -36,8 +36,15 @@ export interface ActualTxSa {
 }
 
 export interface ActualHook extends HookEntry {
-  /** Somebody else's program that runs first: attaching anew puts ours in front. */
+  /** Id of somebody else's program that runs first, and may keep packets from ours: attaching anew puts ours in front. */
   readonly behind?: number;
+  /** ports.ts HookMode */
+  readonly mode?: string;
+  /**
+   * By a filter of clsact where a tcx link could be, so that others' tcx programs would run first: right for a device
+   * that is about to go, and for no other.
+   */
+  readonly passing?: true;
 }
 
 export interface ActualRxSa extends ActualTxSa {
@@ -128,7 +135,8 @@ const PODS = same(
 const HOOKS: Comparison<HookEntry, ActualHook> = {
   desiredKey: hookKey,
   actualKey: hookKey,
-  equal: (_, found) => found.behind === undefined,
+  equal: (wanted, found) =>
+    found.behind === undefined && (wanted.leaving === true ? found.mode !== 'tcx' : found.passing !== true),
 };
 const ROUTES = same(routeKey, (a, b) => a.device === b.device);
 

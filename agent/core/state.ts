@@ -111,6 +111,8 @@ export type ProgramName =
 export interface HookEntry {
   readonly program: ProgramName;
   readonly ifindex: number;
+  /** The device is about to go: what holds the program there shall not hold up whoever removes it. */
+  readonly leaving?: true;
 }
 
 /** What the agent wants of the VXLAN device. */

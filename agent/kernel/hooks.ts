@@ -2,32 +2,32 @@
 // detach(). tcx links where the kernel has them, else filters of clsact; XDP native, then generic, then tc.
 import type { Config } from '../config';
 import type { HookEntry } from '../core/state';
-import type { AttachedHook, HookMode } from '../ports';
+import type { AttachedHook } from '../ports';
 import { attempt, isErrno, kernelError } from './fault';
+import { Filters, GONE } from './filters';
 import { type Expedite, unhurried } from './graceperiods';
+import { describe, foreignInFront, isTcx, modeOf, samePin } from './hookmode';
 import type { Fd, Native } from './native';
 import type { HookPin, Pins } from './pins';
-import { ATTACH_POINTS, type LoadedPrograms, PROGRAM_NAMES } from './programs';
+import { ATTACH_POINTS, type LoadedPrograms } from './programs';
 
 export type XdpChoice = Config['underlay']['xdp'];
 
-/** Ours among the filters of a device, with a number per program; the first to be asked. */
-const FILTER_PRIORITY = 1;
-const filterHandle = (hook: HookEntry): number => 0x7678_0001 + PROGRAM_NAMES.indexOf(hook.program);
-
-/** What the kernel says of a link or filter whose device is gone, or that another hand has removed. */
-const GONE = ['ENOENT', 'ENODEV', 'ENOLINK', 'ENXIO'];
 /** The kernel, or the driver, does not know this way of attaching: there is another. */
 const NOT_POSSIBLE = ['EINVAL', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS'];
 
 export class Hooks {
+  private readonly filters: Filters;
+
   constructor(
     private readonly native: Native,
     private readonly pins: Pins,
     private readonly programs: LoadedPrograms,
     private readonly xdp: XdpChoice,
     private readonly expedite: Expedite = unhurried,
-  ) {}
+  ) {
+    this.filters = new Filters(native);
+  }
 
   /** Moves every hook that is in place to the programs just loaded, and forgets those whose device is gone. */
   adopt(): void {
@@ -48,8 +48,14 @@ export class Hooks {
       const own = attached
         .filter((other) => other.pin.hook.ifindex === pin.hook.ifindex)
         .map((other) => other.programId);
-      const behind = this.foreignInFront(pin, programId, own);
-      return { ...pin.hook, mode: modeOf(pin), ...(behind === undefined ? {} : { behind }) };
+      const running = this.running(pin);
+      const behind = foreignInFront(pin, programId, own, running);
+      return {
+        ...pin.hook,
+        mode: modeOf(pin),
+        ...(behind === undefined ? {} : { behind }),
+        ...(pin.kind === 'filter' && running !== undefined ? { passing: true as const } : {}),
+      };
     });
   }
 
@@ -58,16 +64,17 @@ export class Hooks {
     for (const pin of this.pinsOf(hook)) {
       if (!this.isInPlace(pin)) {
         this.pins.removeHook(pin);
-      } else if (this.suits(pin)) {
+      } else if (this.suits(pin, hook)) {
         this.refresh(pin);
-        if (this.isBehind(pin)) this.overtake(pin);
+        if (isTcx(pin) && this.isBehind(pin)) this.overtake(pin);
         return { ...hook, mode: modeOf(pin) };
       } else {
         outgoing.push(pin);
       }
     }
-    const pin = this.attachAnew(hook);
-    for (const old of outgoing) this.release(old);
+    const link = outgoing.find(isTcx);
+    const pin = link === undefined ? this.attachAnew(hook) : this.lighter(hook, link);
+    for (const old of outgoing) if (!samePin(old, pin)) this.release(old);
     return { ...hook, mode: modeOf(pin) };
   }
 
@@ -85,9 +92,30 @@ export class Hooks {
       .filter((pin) => pin.hook.program === hook.program && pin.hook.ifindex === hook.ifindex);
   }
 
-  /** XDP cannot change between native and generic while attached, so only a wish for tc moves it. */
-  private suits(pin: HookPin): boolean {
-    return this.xdp !== 'tc' || !modeOf(pin).startsWith('xdp');
+  /**
+   * XDP cannot change between native and generic while attached, so only a wish for tc moves it. A tcx link gives way
+   * to a filter on a device that is leaving: its removal would wait for two grace periods. Not where somebody else's
+   * tcx program could then run first.
+   */
+  private suits(pin: HookPin, hook: HookEntry): boolean {
+    if (isTcx(pin)) return hook.leaving !== true || this.hasForeign(pin);
+    if (pin.kind === 'link') return this.xdp !== 'tc';
+    return this.running(pin) === undefined || (hook.leaving === true && !this.hasForeign(pin));
+  }
+
+  /** A filter beside the link, which is then not needed any more; the link itself where there can be none. */
+  private lighter(hook: HookEntry, link: HookPin): HookPin {
+    try {
+      return this.attachFilter(hook, link.variant);
+    } catch (cause) {
+      if (isErrno(cause, ...GONE)) throw cause;
+      return link;
+    }
+  }
+
+  private hasForeign(pin: HookPin): boolean {
+    const own = this.ownPrograms(pin.hook.ifindex);
+    return this.running(pin)?.some((id) => !own.includes(id)) === true;
   }
 
   private isInPlace(pin: HookPin): boolean {
@@ -98,7 +126,7 @@ export class Hooks {
   private find(pin: HookPin): { readonly programId: number } | undefined {
     const op = `look at ${describe(pin.hook)}`;
     if (pin.kind === 'filter') {
-      const programId = this.queryFilter(op, pin.hook);
+      const programId = this.filters.query(op, pin.hook);
       return programId === undefined ? undefined : { programId };
     }
     const link = this.pins.openLink(pin);
@@ -115,20 +143,22 @@ export class Hooks {
   private isBehind(pin: HookPin): boolean {
     const found = this.find(pin);
     if (found === undefined) return false;
-    const atDevice = this.pins.hookPins().filter((other) => other.hook.ifindex === pin.hook.ifindex);
-    const own = atDevice.flatMap((other) => this.find(other)?.programId ?? []);
-    return this.foreignInFront(pin, found.programId, own) !== undefined;
+    const own = this.ownPrograms(pin.hook.ifindex);
+    return foreignInFront(pin, found.programId, own, this.running(pin)) !== undefined;
   }
 
-  /** Only tcx has an order that others can change: priority 1 is the first for filters, and XDP has one program. */
-  private foreignInFront(pin: HookPin, programId: number, own: readonly number[]): number | undefined {
-    if (!isTcx(pin)) return undefined;
-    const { ifindex, program } = pin.hook;
+  private ownPrograms(ifindex: number): number[] {
+    const atDevice = this.pins.hookPins().filter((other) => other.hook.ifindex === ifindex);
+    return atDevice.flatMap((other) => this.find(other)?.programId ?? []);
+  }
+
+  /** Programs of tcx at that hook, in their order; undefined: this kernel has none. */
+  private running({ hook: { ifindex, program } }: HookPin): number[] | undefined {
     try {
-      const running = this.native.queryTcx(ifindex, ATTACH_POINTS[program].direction);
-      return running.slice(0, Math.max(0, running.indexOf(programId))).find((id) => !own.includes(id));
+      return this.native.queryTcx(ifindex, ATTACH_POINTS[program].direction);
     } catch (cause) {
-      if (isErrno(cause, ...GONE)) return undefined; // went away meanwhile: the next look says so
+      if (isErrno(cause, ...NOT_POSSIBLE)) return undefined;
+      if (isErrno(cause, ...GONE)) return []; // went away meanwhile: the next look says so
       throw kernelError(`look at the order at device ${ifindex}`, cause);
     }
   }
@@ -158,23 +188,13 @@ export class Hooks {
     }
   }
 
-  private queryFilter(op: string, hook: HookEntry): number | undefined {
-    const { direction } = ATTACH_POINTS[hook.program];
-    try {
-      return this.native.queryClsact(hook.ifindex, direction, filterHandle(hook), FILTER_PRIORITY);
-    } catch (cause) {
-      if (isErrno(cause, ...GONE, 'EINVAL')) return undefined;
-      throw kernelError(op, cause);
-    }
-  }
-
   /** In one step: the old program works until the new one does. */
   private refresh(pin: HookPin): void {
     const { hook } = pin;
     const program = this.programFor(pin);
     const op = `update ${describe(hook)}`;
     if (pin.kind === 'filter') {
-      this.putFilter(op, hook, program);
+      this.filters.put(op, hook, program);
       return;
     }
     const link = this.pins.openLink(pin);
@@ -225,11 +245,17 @@ export class Hooks {
     } catch (cause) {
       if (!isErrno(cause, ...NOT_POSSIBLE)) throw kernelError(op, cause);
     }
+    return this.attachFilter(hook, variant);
+  }
+
+  private attachFilter(hook: HookEntry, variant: HookPin['variant']): HookPin {
+    const op = `attach ${describe(hook)}`;
+    const program = this.programs.program(ATTACH_POINTS[hook.program].tc);
     // The mark first: a filter that nobody remembers would stay for ever.
     const pin: HookPin = { hook, kind: 'filter', variant };
     this.pins.markFilter(pin);
     try {
-      this.putFilter(op, hook, program);
+      this.filters.put(op, hook, program);
     } catch (cause) {
       if (!this.isInPlace(pin)) this.pins.removeHook(pin);
       throw cause;
@@ -246,13 +272,6 @@ export class Hooks {
     }
   }
 
-  private putFilter(op: string, hook: HookEntry, program: Fd): void {
-    const { direction } = ATTACH_POINTS[hook.program];
-    attempt(op, () =>
-      this.native.attachClsact(program, hook.ifindex, direction, filterHandle(hook), FILTER_PRIORITY),
-    );
-  }
-
   private programFor(pin: HookPin): Fd {
     const { tc, xdp } = ATTACH_POINTS[pin.hook.program];
     return this.programs.program(modeOf(pin).startsWith('xdp') && xdp !== undefined ? xdp : tc);
@@ -262,8 +281,7 @@ export class Hooks {
     const op = `detach ${describe(pin.hook)}`;
     try {
       if (pin.kind === 'filter') {
-        const { direction } = ATTACH_POINTS[pin.hook.program];
-        this.native.detachClsact(pin.hook.ifindex, direction, filterHandle(pin.hook), FILTER_PRIORITY);
+        this.filters.remove(pin.hook);
       } else {
         const link = this.pins.openLink(pin);
         try {
@@ -278,13 +296,3 @@ export class Hooks {
     this.pins.removeHook(pin);
   }
 }
-
-function modeOf(pin: HookPin): HookMode {
-  const { xdp } = ATTACH_POINTS[pin.hook.program];
-  if (xdp === undefined) return pin.kind === 'filter' ? 'clsact' : 'tcx';
-  if (pin.kind === 'filter' || pin.variant === 'tc') return 'tc-open';
-  return pin.variant === 'generic' ? 'xdp-generic' : 'xdp-native';
-}
-
-const isTcx = (pin: HookPin): boolean => pin.kind === 'link' && !modeOf(pin).startsWith('xdp');
-const describe = (hook: HookEntry): string => `${hook.program} at device ${hook.ifindex}`;

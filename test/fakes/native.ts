@@ -191,6 +191,7 @@ export function fakeNative(kernel: FakeKernel, programs: (file: string) => strin
       });
     },
     queryTcx: (ifindex, direction) => {
+      if (!kernel.tcx) throw errno('EINVAL', 22);
       kernel.requireDevice(ifindex);
       return kernel.running(ifindex, direction);
     },

@@ -19,13 +19,11 @@ const bpfDir = join(__dirname, '../../build/bpf');
 const peer = (value: number) => value as PeerNumber;
 const vni = (value: number) => value as Vni;
 
-/** A kernel without tcx, as 6.1 is. */
-const withoutTcx: Native = {
-  ...native,
-  attachTcx: () => {
-    throw Object.assign(new Error('no tcx'), { code: 'EINVAL', errno: 22 });
-  },
+const noTcx = (): never => {
+  throw Object.assign(new Error('no tcx'), { code: 'EINVAL', errno: 22 });
 };
+/** A kernel without tcx, as 6.1 is. */
+const withoutTcx: Native = { ...native, attachTcx: noTcx, queryTcx: noTcx };
 
 let node: Namespace;
 let wire: Namespace;
@@ -272,6 +270,63 @@ describe('hooks', () => {
     expect(counts.length).toBeGreaterThanOrEqual(6);
     expect(new Set(counts)).toEqual(new Set([3]));
     inside(() => second.destroy());
+  });
+});
+
+describe('a device that is about to go', () => {
+  const steer = () => ({ program: 'steer', ifindex: underlay }) as const;
+  const leaving = () => ({ ...steer(), leaving: true }) as const;
+  const ingress = () => names(seen().ingress);
+
+  testWithTcx(
+    'a filter comes beside the link before that goes; staying after all, the other way round',
+    () => {
+      const counts: number[] = [];
+      const counting = <A extends unknown[], R>(call: (...args: A) => R) => {
+        return (...args: A): R => {
+          counts.push(ingress().length);
+          const result = call(...args);
+          counts.push(ingress().length);
+          return result;
+        };
+      };
+      const watching: Native = {
+        ...native,
+        attachTcx: counting(native.attachTcx),
+        detachLink: counting(native.detachLink),
+        attachClsact: counting(native.attachClsact),
+        detachClsact: counting(native.detachClsact),
+      };
+      const datapath = open('auto', watching);
+      inside(() => datapath.attach(steer()));
+      counts.length = 0;
+      expect(inside(() => datapath.attach(leaving())).mode).toBe('clsact');
+      expect(inside(() => native.queryTcx(underlay, 'ingress'))).toEqual([]);
+      expect(ingress()).toEqual(['steer']);
+      expect(inside(() => datapath.attached())).toEqual([{ ...steer(), mode: 'clsact', passing: true }]);
+      expect(inside(() => datapath.attach(steer())).mode).toBe('tcx');
+      expect(inside(() => native.queryTcx(underlay, 'ingress'))).toHaveLength(1);
+      expect(ingress()).toEqual(['steer']);
+      expect(counts).toEqual([1, 2, 2, 1, 1, 2, 2, 1]);
+    },
+  );
+
+  testWithTcx('with a tcx program of somebody else the link stays, or comes back', () => {
+    const datapath = open();
+    inside(() => datapath.attach(steer()));
+    inside(() => datapath.attach(leaving()));
+    const guard = native.loadObject(join(bpfDir, 'guard.bpf.o'), {}).programs.guard;
+    if (guard === undefined) throw new Error('guard is missing');
+    const { fd } = guard;
+    const link = inside(() => native.attachTcx(fd, underlay, 'ingress'));
+    expect(inside(() => datapath.attached())).toEqual([
+      { ...steer(), mode: 'clsact', passing: true, behind: native.programInfo(fd).id },
+    ]);
+    expect(inside(() => datapath.attach(leaving())).mode).toBe('tcx');
+    expect(ingress()).toEqual(['steer', 'guard']);
+    expect(inside(() => datapath.attach(leaving())).mode).toBe('tcx');
+    expect(ingress()).toEqual(['steer', 'guard']);
+    link.close();
   });
 });
 

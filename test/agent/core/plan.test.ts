@@ -218,6 +218,24 @@ test('clear text is kept in first, and what open decrypts finds deliver in place
   expect(detached).toEqual([...attached].reverse());
 });
 
+test('a hook is held in the way that its device calls for', () => {
+  // leaving | held by | -> attached anew
+  const table = [
+    [false, { mode: 'tcx' }, false],
+    [false, { mode: 'clsact' }, false],
+    [false, { mode: 'clsact', passing: true }, true],
+    [true, { mode: 'tcx' }, true],
+    [true, { mode: 'clsact', passing: true }, false],
+    [true, { mode: 'clsact' }, false],
+    [true, { mode: 'clsact', passing: true, behind: 9 }, true],
+  ] as const;
+  for (const [leaving, held, anew] of table) {
+    const hooks = [{ ...hook('steer', 2), ...(leaving ? { leaving: true as const } : {}) }];
+    const steps = plan({ ...EMPTY, hooks }, { ...STANDING, hooks: [{ ...hook('steer', 2), ...held }] }, true);
+    expect([leaving, held, verbs(steps)]).toEqual([leaving, held, anew ? ['attach'] : []]);
+  }
+});
+
 test("a hook behind somebody else's program is attached anew", () => {
   const wanted = { ...EMPTY, hooks: [hook('seal', 2)] };
   expect(verbs(plan(wanted, { ...STANDING, hooks: [hook('seal', 2)] }, true))).toEqual([]);

@@ -155,6 +155,84 @@ describe('a restart', () => {
   });
 });
 
+describe('a device that is about to go', () => {
+  const steer = { program: 'steer', ifindex: DEVICE } as const;
+  const leaving = { ...steer, leaving: true } as const;
+  const filters = () => [...kernel.filters.values()].map((id) => kernel.programName(id));
+  const foreign = () => {
+    const id = kernel.add({ program: 'foreign' });
+    fakeNative(kernel, () => []).attachTcx({ fd: id, close: () => undefined }, DEVICE, 'ingress');
+    return id;
+  };
+
+  test('a filter takes the place of the link, and there is always one of both', () => {
+    const { hooks } = start();
+    hooks.attach(steer);
+    const seen: number[] = [];
+    kernel.fail = () => void seen.push(live().length + filters().length);
+    expect(hooks.attach(leaving).mode).toBe('clsact');
+    expect(seen.length).toBeGreaterThan(1);
+    expect(Math.min(...seen)).toBe(1);
+    expect([live(), filters(), pinned()]).toEqual([[], ['steer'], [`steer-${DEVICE}`]]);
+    expect(hooks.list()).toEqual([{ ...steer, mode: 'clsact', passing: true }]);
+    const calls = kernel.calls.length;
+    hooks.attach(leaving);
+    expect(kernel.calls.slice(calls)).toEqual([`attachClsact steer ${DEVICE} ingress`]);
+  });
+
+  test('that stays after all, the link is back, in front of whatever came', () => {
+    const { hooks } = start();
+    hooks.attach(steer);
+    hooks.attach(leaving);
+    expect(hooks.attach(steer).mode).toBe('tcx');
+    expect([live(), filters()]).toEqual([['tcx-ingress steer'], []]);
+    expect(hooks.list()).toEqual([{ ...steer, mode: 'tcx' }]);
+  });
+
+  test("where somebody else's tcx program would run first the link stays, or comes back", () => {
+    const { hooks } = start();
+    hooks.attach(steer);
+    hooks.attach(leaving);
+    const id = foreign();
+    expect(hooks.list()).toEqual([{ ...steer, mode: 'clsact', passing: true, behind: id }]);
+    expect(hooks.attach(leaving).mode).toBe('tcx');
+    expect(kernel.running(DEVICE, 'ingress').map((each) => kernel.programName(each))).toEqual([
+      'steer',
+      'foreign',
+    ]);
+    expect([hooks.attach(leaving).mode, filters()]).toEqual(['tcx', []]);
+  });
+
+  test('where there are no filters the link stays; a device that went is told', () => {
+    const { hooks } = start();
+    hooks.attach(steer);
+    kernel.fail = (call) => (call.startsWith('attachClsact') ? errno('ENOENT', 2) : undefined);
+    expect(() => hooks.attach(leaving)).toThrow(/ENOENT/);
+    kernel.fail = (call) => (call.startsWith('attachClsact') ? errno('EOPNOTSUPP', 95) : undefined);
+    expect(hooks.attach(leaving).mode).toBe('tcx');
+    expect([live(), filters(), pinned()]).toEqual([['tcx-ingress steer'], [], [`steer-${DEVICE}`]]);
+  });
+
+  test('that stays after all, but a link cannot be had: the filter stays', () => {
+    const { hooks } = start();
+    hooks.attach(steer);
+    hooks.attach(leaving);
+    kernel.fail = (call) => (call.startsWith('attachTcx') ? errno('EOPNOTSUPP', 95) : undefined);
+    expect(hooks.attach(steer).mode).toBe('clsact');
+    expect([live(), filters()]).toEqual([[], ['steer']]);
+  });
+
+  test('a kernel without tcx has filters anyway', () => {
+    kernel.tcx = false;
+    const { hooks } = start();
+    hooks.attach(steer);
+    expect(hooks.list()).toEqual([{ ...steer, mode: 'clsact' }]);
+    expect(hooks.attach(leaving).mode).toBe('clsact');
+    expect(hooks.attach(steer).mode).toBe('clsact');
+    expect(hooks.list()).toEqual([{ ...steer, mode: 'clsact' }]);
+  });
+});
+
 describe('a program of somebody else', () => {
   /** Attached the way ours are: in front. */
   function foreign(direction: 'ingress' | 'egress'): number {
