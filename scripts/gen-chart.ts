@@ -1,6 +1,7 @@
 // The JSON schema of the chart's values: its configuration part follows from the one table of keys, so that helm
 // refuses what the agent would refuse. Written to standard output; scripts/gen-chart puts it in its place.
 import { KEY_PATHS, KEYS } from '../agent/config/keys';
+import { POD_MODES } from '../agent/core/adoption';
 
 type Schema = Readonly<Record<string, unknown>>;
 
@@ -64,7 +65,14 @@ const values = closed({
   },
   identityHostPath: path,
   kafkaSecretName: text,
-  cni: closed({ install: flag, binHostPath: path, confHostPath: path, network: text, dropIn: flag }),
+  cni: closed({
+    install: flag,
+    binHostPath: path,
+    confHostPath: path,
+    network: text,
+    mode: { enum: ['', ...POD_MODES] },
+    dropIn: flag,
+  }),
   resources: closed({ requests: free, limits: free }),
   nodeSelector: texts,
   affinity: free,

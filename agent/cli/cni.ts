@@ -1,8 +1,9 @@
 // `vxseal cni install | remove`: our plugin behind the others in the container runtime's network configuration. Works
 // on files, without a running agent.
 import { join } from 'node:path';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { readKey, socketPathIn } from '../config/load';
+import { POD_MODES } from '../core/adoption';
 import { installationFolder } from '../installation';
 import { type ConflistTarget, installConflist, installPlugin, removeConflist } from '../sources/conflist';
 import { action, type Cli, type Values } from './command';
@@ -30,6 +31,12 @@ function registerInstall(cni: Command, cli: Cli): void {
     .description('append our plugin to the network list, and copy the plugin; repeating it changes nothing')
     .option('--bin-dir <folder>', "the runtime's plugin folder", DEFAULT_BIN_DIR)
     .option('--vni <number>', "VNI of the network's pods (default: the host's)", vni)
+    .addOption(
+      new Option(
+        '--mode <mode>',
+        "of the network's pods (default: strict); a weaker one only where adoption.allow of the node names it",
+      ).choices(POD_MODES),
+    )
     .option('--drop-in', 'a file of our own beside the list: for libcni 1.3 and later (containerd 2.1)');
   withFolder(command);
   action(cli, command, async (values) => {
@@ -54,6 +61,7 @@ function targetOf(values: Values, cli: Cli): ConflistTarget {
     network: textOption(values, 'name'),
     socket: textOption(values, 'socket') ?? socketPathIn(readKey(configSources(values, cli.io), 'runDir')),
     vni: typeof values.vni === 'number' ? values.vni : undefined,
+    mode: POD_MODES.find((known) => known === values.mode),
     dropIn: values.dropIn === true,
   };
 }

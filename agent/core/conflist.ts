@@ -1,5 +1,6 @@
 // Network configuration lists of the container runtime (CNI spec §"Network configuration format"), as text: our plugin
 // put behind the others, or taken out. Pure. Everything in a list that is not ours stays as it is.
+import type { PodMode } from './adoption';
 import { CNI_VERSIONS, isObject, type JsonObject } from './cni';
 import { accept, type Result, refuse } from './result';
 
@@ -12,6 +13,8 @@ export interface PluginSettings {
   readonly socket: string;
   /** Of the network's pods; undefined: the host's. */
   readonly vni: number | undefined;
+  /** Of the network's pods; undefined: nothing is written, and they are strict. */
+  readonly mode?: PodMode | undefined;
 }
 
 export interface Conflist {
@@ -21,10 +24,11 @@ export interface Conflist {
 }
 
 /** The entry of our plugin in a list. */
-export const pluginEntry = ({ socket, vni }: PluginSettings): JsonObject => ({
+export const pluginEntry = ({ socket, vni, mode }: PluginSettings): JsonObject => ({
   type: PLUGIN_TYPE,
   ...(socket === DEFAULT_SOCKET ? {} : { socket }),
   ...(vni === undefined ? {} : { vni }),
+  ...(mode === undefined ? {} : { mode }),
   capabilities: { [ANNOTATIONS_CAPABILITY]: true },
 });
 

@@ -58,10 +58,30 @@ test('as JSON, and as a drop-in', async () => {
   expect(JSON.parse((await cni('remove', '--json')).out)).toEqual({ files: [dropIn] });
 });
 
+test('a mode is written as it was asked for, and taken out by an install without', async () => {
+  const written = () => JSON.parse(readFileSync(file, 'utf8')).plugins[1];
+  for (const mode of ['permissive', 'off', 'strict']) {
+    expect((await install('--mode', mode)).code).toBe(0);
+    expect(written()).toMatchObject({ type: 'vxseal', mode });
+  }
+  expect((await install('--mode', 'strict')).out).toContain('plugin stands');
+  expect((await install()).out).toContain('plugin put in');
+  expect(written()).not.toHaveProperty('mode');
+  await install('--mode', 'off', '--drop-in');
+  expect(JSON.parse(readFileSync(join(dir, 'net.d/cbr0/90-vxseal.conf'), 'utf8'))).toMatchObject({
+    type: 'vxseal',
+    mode: 'off',
+  });
+});
+
 test('what is wrong is said with its remedy', async () => {
   expect(await install('--name', 'other')).toEqual({
     code: 1,
     out: expect.stringContaining('no network other\n  -> install the cluster'),
   });
   expect((await install('--vni', '0')).code).toBe(2);
+  expect(await install('--mode', 'weak')).toEqual({
+    code: 2,
+    out: expect.stringContaining('Allowed choices are strict, permissive, off'),
+  });
 });

@@ -232,6 +232,7 @@ describe('completion', () => {
     [['vxseal', 'pods', 'at'], ['attach']],
     [['vxseal', 'pods', 'list', '--js'], ['--json']],
     [['vxseal', 'monitor', '--ver'], ['--verdict']],
+    [['vxseal', 'cni', 'install', '--mo'], ['--mode']],
   ])('bash: %j', async (words, expected) => {
     const { out } = await vxseal('completion', 'bash');
     const quoted = words.map((word) => `'${word}'`).join(' ');
