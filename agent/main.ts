@@ -134,6 +134,7 @@ async function build(config: Config, log: Log, later: (step: () => unknown) => v
     psk,
     adopted: await AdoptedFile.open(join(config.stateDir, 'adopted.json')),
     checkpoint: new FileCheckpoint(config.runDir, log),
+    offCheckpoint: new FileCheckpoint(config.runDir, log, 'off.json'),
     epochFile: new StateDirEpochFile(join(config.stateDir, 'epoch.json')),
     randomSecret: () => new Uint8Array(randomBytes(32)),
   });
@@ -322,7 +323,7 @@ export async function cleanupAgent(config: Config, log: Log): Promise<void> {
     await removeFromNetwork(native, config);
     createDatapath(native, datapathOptions(config, log)).destroy();
     createTuner(native, log, tuning(config)).undo();
-    for (const name of ['pods.json', 'tuned.json', SOCKET_NAME])
+    for (const name of ['pods.json', 'off.json', 'tuned.json', SOCKET_NAME])
       await rm(join(config.runDir, name), { force: true });
     log.info({ node: config.nodeName }, 'removed programs, maps, overlay device and routes');
   } finally {

@@ -176,9 +176,7 @@ export interface SaTables {
 
 export type HookMode = 'tcx' | 'clsact' | 'xdp-native' | 'xdp-generic' | 'tc-open';
 
-export interface AttachedHook extends ActualHook {
-  readonly mode: HookMode;
-}
+export type AttachedHook = ActualHook & { readonly mode: HookMode };
 
 export interface DropCount {
   readonly peer: PeerNumber;
@@ -384,6 +382,8 @@ export interface CniAnswerer {
 export interface PodGate {
   /** Answers once the pod is hooked and keyed. Repeating it is no error. */
   attach(request: PodRequest): Promise<{ readonly mtuBytes: number }>;
+  /** For a pod that is off: not hooked. Answers once its device can speak for no other pod. */
+  leave(request: PodRequest): Promise<void>;
   /** The mode that a pod gets. 'request' for one that is none, or that this node does not allow. */
   choose(asked: AskedMode): PodMode;
   /** Idempotent: false when there was no such pod. */

@@ -159,6 +159,7 @@ struct pod_value {
 	__u32 reserved;
 };
 #define POD_F_PERMISSIVE 1u     /* may speak in clear with what has OVERLAY_F_CLEAR; only in the host's VNI */
+#define POD_F_OFF 2u            /* no part of the overlay, without steer and gate: guard sees that it speaks for itself only */
 
 /* endpoints: (VNI, address) -> the local pod that owns it. */
 struct endpoint_key {

@@ -7,18 +7,9 @@
  */
 #include "local.h"
 #include "policy.h"
+#include "source.h"
 #include "translated.h"
 #include "tunnel.h"
-
-static __always_inline int is_own_source(struct __sk_buff *skb, __u32 vni, const struct ip_info *ip)
-{
-	struct endpoint_key key = { .vni = vni };
-	struct endpoint_value *endpoint;
-
-	__builtin_memcpy(key.addr, ip->src, 16);
-	endpoint = bpf_map_lookup_elem(&endpoints, &key);
-	return endpoint && endpoint->ifindex == skb->ifindex;
-}
 
 /* A host that believed a pod's router advertisement would send it other traffic; no pod has a reason for one. */
 static __always_inline int plays_router(struct __sk_buff *skb, const struct layer4 *l4)

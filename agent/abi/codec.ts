@@ -180,10 +180,16 @@ export function encodePodKey(ifindex: number): Buffer {
   return encodeIndex(ifindex);
 }
 
-export function encodePodValue(entry: Pick<PodEntry, 'vni' | 'mac' | 'hostMac' | 'permissive'>): Buffer {
+export function encodePodValue(
+  entry: Pick<PodEntry, 'vni' | 'mac' | 'hostMac' | 'permissive' | 'off'>,
+): Buffer {
   return new Image('pod_value')
     .setNumber('vni', entry.vni)
-    .setNumber('flags', entry.permissive === true ? CONSTANTS.POD_F_PERMISSIVE : 0)
+    .setNumber(
+      'flags',
+      (entry.permissive === true ? CONSTANTS.POD_F_PERMISSIVE : 0) |
+        (entry.off === true ? CONSTANTS.POD_F_OFF : 0),
+    )
     .setRaw('mac', macBytes(entry.mac))
     .setRaw('host_mac', macBytes(entry.hostMac)).bytes;
 }
@@ -197,6 +203,7 @@ export function decodePod(key: Buffer, value: Buffer): Omit<PodEntry, 'addresses
     mac: formatMac(image.raw('mac')),
     hostMac: formatMac(image.raw('host_mac')),
     ...((image.number('flags') & CONSTANTS.POD_F_PERMISSIVE) === 0 ? {} : { permissive: true as const }),
+    ...((image.number('flags') & CONSTANTS.POD_F_OFF) === 0 ? {} : { off: true as const }),
   };
 }
 

@@ -28,8 +28,9 @@ export class FileCheckpoint implements Checkpoint {
   constructor(
     runDir: string,
     private readonly log: Log,
+    name = 'pods.json',
   ) {
-    this.path = join(runDir, 'pods.json');
+    this.path = join(runDir, name);
   }
 
   async load(): Promise<SavedPod[]> {

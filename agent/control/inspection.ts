@@ -26,6 +26,14 @@ export interface InspectionParts {
   readonly prefixes: readonly { readonly vni: Vni; readonly prefixes: readonly Prefix[] }[];
 }
 
+interface Found {
+  readonly device: LinkInfo;
+  readonly host: LinkInfo | undefined;
+  readonly addresses: readonly IpAddress[];
+  /** "<device>:<inode>" */
+  readonly id: string;
+}
+
 /**
  * @param mtuBytes what the pod may send at most; undefined: leave MTUs as they are.
  * @throws VxsealError 'request' for what the caller must change
@@ -35,11 +43,43 @@ export async function inspectPod(
   asked: AskedPod,
   mtuBytes: number | undefined,
 ): Promise<AttachedPod> {
-  const netns = openNetns(parts.opener, asked.netnsPath);
+  return within(parts.opener, asked.netnsPath, async (netns, inside) => {
+    const found = await look(parts, asked, netns, inside);
+    const host = requireHost(found, asked.netnsPath);
+    checkAddresses(parts.prefixes, found.addresses, asked.vni, `${asked.namespace}/${asked.name}`);
+    if (mtuBytes !== undefined) await lowerMtus(inside, found.device, parts.netlink, host, mtuBytes);
+    const limitBytes = mtuBytes ?? Number.MAX_SAFE_INTEGER;
+    return attachedPod(
+      asked,
+      { ...found, host },
+      limitBytes,
+      asked.mode === 'permissive' ? { permissive: true } : {},
+    );
+  });
+}
+
+/** A pod of mode off: any address, any MTU. Undefined: its device is no veth with its other end on this host. */
+export async function inspectOffPod(
+  parts: Pick<InspectionParts, 'opener' | 'netlink'>,
+  asked: AskedPod,
+): Promise<AttachedPod | undefined> {
+  return within(parts.opener, asked.netnsPath, async (netns, inside) => {
+    const { host, ...found } = await look(parts, asked, netns, inside);
+    if (host === undefined) return undefined;
+    return attachedPod(asked, { ...found, host }, Number.MAX_SAFE_INTEGER, { off: true });
+  });
+}
+
+async function within<T>(
+  opener: NetnsOpener,
+  path: string,
+  body: (netns: Netns, inside: Netlink) => Promise<T>,
+): Promise<T> {
+  const netns = openNetns(opener, path);
   try {
     const inside = netns.netlink();
     try {
-      return await look(parts, asked, { netns, inside }, mtuBytes);
+      return await body(netns, inside);
     } finally {
       inside.close();
     }
@@ -49,21 +89,26 @@ export async function inspectPod(
 }
 
 async function look(
-  parts: InspectionParts,
+  parts: Pick<InspectionParts, 'netlink'>,
   asked: AskedPod,
-  { netns, inside }: { readonly netns: Netns; readonly inside: Netlink },
-  mtuBytes: number | undefined,
-): Promise<AttachedPod> {
+  netns: Netns,
+  inside: Netlink,
+): Promise<Found> {
   const device = pickDevice(await inside.links(), asked.device, asked.netnsPath);
-  const host = pickHostDevice(await parts.netlink.links(), device, asked.netnsPath);
+  const host = hostDevice(await parts.netlink.links(), device);
   const addresses = podAddresses(await inside.addresses(), device);
-  checkAddresses(parts.prefixes, addresses, asked.vni, `${asked.namespace}/${asked.name}`);
-  if (mtuBytes !== undefined) {
-    await lowerMtus(inside, device, parts.netlink, host, mtuBytes);
-  }
+  return { device, host, addresses, id: `${netns.device}:${netns.inode}` };
+}
+
+function attachedPod(
+  asked: AskedPod,
+  { device, host, addresses, id }: Found & { readonly host: LinkInfo },
+  limitBytes: number,
+  flags: Pick<PodEntry, 'permissive' | 'off'>,
+): AttachedPod {
   const { device: _, ...pod } = asked;
   return {
-    pod: { ...pod, id: `${netns.device}:${netns.inode}`, hostDevice: host.name, addresses },
+    pod: { ...pod, id, hostDevice: host.name, addresses },
     device: asked.device,
     entry: {
       ifindex: host.ifindex,
@@ -71,9 +116,9 @@ async function look(
       mac: device.mac,
       hostMac: host.mac,
       addresses,
-      ...(asked.mode === 'permissive' ? { permissive: true as const } : {}),
+      ...flags,
     },
-    mtuBytes: Math.min(device.mtuBytes, mtuBytes ?? Number.MAX_SAFE_INTEGER),
+    mtuBytes: Math.min(device.mtuBytes, limitBytes),
   };
 }
 
@@ -150,9 +195,15 @@ function pickDevice(links: readonly LinkInfo[], name: string, path: string): Lin
 }
 
 /** The other end of the pod's veth, which must be here: both ends must name each other. */
-function pickHostDevice(links: readonly LinkInfo[], device: LinkInfo, path: string): LinkInfo {
+function hostDevice(links: readonly LinkInfo[], device: LinkInfo): LinkInfo | undefined {
   const host = links.find((link) => link.ifindex === device.linkIndex);
-  if (device.kind === 'veth' && host?.kind === 'veth' && host.linkIndex === device.ifindex) return host;
+  return device.kind === 'veth' && host?.kind === 'veth' && host.linkIndex === device.ifindex
+    ? host
+    : undefined;
+}
+
+function requireHost({ device, host }: Found, path: string): LinkInfo {
+  if (host !== undefined) return host;
   throw new VxsealError(
     'request',
     `${device.name} in ${path} is no veth with its other end on this host (kind ${device.kind || 'hardware'})`,

@@ -100,6 +100,8 @@ export interface RoomParts {
   /** Of the cluster, if it has one. */
   readonly psk: PreSharedKey | undefined;
   readonly checkpoint: Checkpoint;
+  /** Of the pods that are off. */
+  readonly offCheckpoint: Checkpoint;
   readonly adopted: AdoptedPrefixes;
   readonly epochFile: EpochFile;
   readonly randomSecret: () => Uint8Array;

@@ -9,6 +9,7 @@ import { VxsealError } from '../errors';
 import type { Clock, LinkInfo, Log, Netlink, NetnsOpener, PodGate, PodRequest } from '../ports';
 import type { Checkpoint, SavedPod } from './checkpoint';
 import { type AskedPod, type AttachedPod, inspectPod } from './inspection';
+import { OffPods } from './offpods';
 import { keepFacts, podIdAt, withFacts } from './podfacts';
 import { reasonOf } from './problems';
 
@@ -32,11 +33,13 @@ export interface PodParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly checkpoint: Checkpoint;
+  /** Of the pods that are off. */
+  readonly offCheckpoint: Checkpoint;
   /** Inner MTU; undefined while the underlay is not known. */
   readonly mtuBytes: () => number | undefined;
   /** Runs a whole pass that begins after the call. */
   readonly reconcile: () => Promise<void>;
-  /** Undefined once the pod is hooked, else what is missing. */
+  /** Undefined once the pod is hooked, or guarded if it is off, else what is missing. */
   readonly missing: (pod: AttachedPod) => string | undefined;
   /** Why a pod that is hooked could not be reached all the same: no keys, no picture of the peers. */
   readonly blockers: () => readonly string[];
@@ -46,13 +49,16 @@ export class PodStore implements PodGate, PodFactsSink {
   private readonly pods = new Map<string, AttachedPod>();
   /** Host devices of pods that the runtime has ended, by ifindex, with their names. */
   private readonly ended = new Map<number, string>();
+  private readonly offPods: OffPods;
 
   constructor(
     private readonly settings: PodSettings,
     private readonly parts: PodParts,
-  ) {}
+  ) {
+    this.offPods = new OffPods({ ...parts, checkpoint: parts.offCheckpoint });
+  }
 
-  /** Sorted by id. */
+  /** Those of the overlay, sorted by id. */
   list(): AttachedPod[] {
     return [...this.pods.values()].sort((a, b) => (a.pod.id < b.pod.id ? -1 : 1));
   }
@@ -81,6 +87,18 @@ export class PodStore implements PodGate, PodFactsSink {
     return found;
   }
 
+  /** One without a veth on this host has no device here that could speak for others. */
+  async leave({ netnsPath, device = DEFAULT_DEVICE, name, namespace, runtime }: PodRequest): Promise<void> {
+    const asked = { netnsPath, device, name, namespace, vni: this.settings.hostVni };
+    const found = await this.offPods.inspect({ ...asked, ...(runtime === undefined ? {} : { runtime }) });
+    if (found !== undefined) await Promise.all([this.remember(found), this.waitUntilHooked(found)]);
+  }
+
+  /** Those that are off, sorted by id. */
+  off(): AttachedPod[] {
+    return this.offPods.list();
+  }
+
   choose(asked: AskedMode): PodMode {
     const chosen = chooseMode(asked, this.settings.allowedModes ?? []);
     if (chosen.ok) return chosen.value;
@@ -102,7 +120,7 @@ export class PodStore implements PodGate, PodFactsSink {
    * @param which id, or what the runtime calls it. False when there was no such pod.
    */
   async detach(which: string | CniAttachment): Promise<boolean> {
-    const pod = typeof which === 'string' ? this.pods.get(which) : this.find(which);
+    const pod = typeof which === 'string' ? this.pods.get(which) : this.find(which, this.all());
     if (pod === undefined) return false;
     if (typeof which !== 'string') this.ended.set(pod.entry.ifindex, pod.pod.hostDevice);
     this.forget(pod, 'detached');
@@ -130,7 +148,7 @@ export class PodStore implements PodGate, PodFactsSink {
   /** Pods that were attached by hand are no runtime's to collect. */
   async collect(network: string, valid: readonly ContainerDevice[]): Promise<number> {
     const kept = new Set(valid.map(({ containerId, ifname }) => `${containerId}/${ifname}`));
-    const stale = this.list().filter(({ pod }) => {
+    const stale = this.all().filter(({ pod }) => {
       const attachment = pod.runtime?.attachment;
       return attachment?.network === network && !kept.has(`${attachment.containerId}/${attachment.ifname}`);
     });
@@ -163,7 +181,7 @@ export class PodStore implements PodGate, PodFactsSink {
     const byIndex = new Map(links.map((link) => [link.ifindex, link]));
     for (const [ifindex, name] of this.ended)
       if (byIndex.get(ifindex)?.name !== name) this.ended.delete(ifindex);
-    const vanished = this.list().filter(({ pod, entry }) => {
+    const vanished = this.all().filter(({ pod, entry }) => {
       const link = byIndex.get(entry.ifindex);
       return link?.name !== pod.hostDevice || link.kind !== 'veth';
     });
@@ -173,6 +191,7 @@ export class PodStore implements PodGate, PodFactsSink {
 
   /** Takes up the pods of a former process; one whose namespace is gone is dropped with a log line. */
   async reload(): Promise<void> {
+    await this.offPods.reload();
     for (const saved of await this.parts.checkpoint.load()) {
       try {
         // The MTU was lowered when the pod came; what its owner did to it since is not ours to undo.
@@ -204,24 +223,35 @@ export class PodStore implements PodGate, PodFactsSink {
 
   private async remember(found: AttachedPod): Promise<void> {
     // A device or an address has one owner: what is attached later is what is there now.
-    for (const other of this.list()) {
+    // One that is off takes no address from anybody (core/desired.ts), and none is taken from it.
+    const isOff = found.entry.off === true;
+    for (const other of this.all()) {
       const sameAddress =
-        other.pod.vni === found.pod.vni && other.pod.addresses.some((a) => found.pod.addresses.includes(a));
+        !isOff &&
+        other.entry.off !== true &&
+        other.pod.vni === found.pod.vni &&
+        other.pod.addresses.some((address) => found.pod.addresses.includes(address));
       if (other.pod.id !== found.pod.id && (other.entry.ifindex === found.entry.ifindex || sameAddress))
         this.forget(other, `replaced by ${podName(found)}`);
     }
     this.ended.delete(found.entry.ifindex);
-    this.pods.set(found.pod.id, found);
+    (isOff ? this.pods : this.offPods).delete(found.pod.id);
+    if (isOff) this.offPods.put(found);
+    else this.pods.set(found.pod.id, found);
     await this.save();
   }
 
   private forget(pod: AttachedPod, why: string): void {
     this.pods.delete(pod.pod.id);
+    this.offPods.delete(pod.pod.id);
     this.parts.log.info({ pod: podName(pod), id: pod.pod.id, why }, 'pod detached');
   }
 
   private async save(): Promise<void> {
-    await this.parts.checkpoint.save(this.list().map(({ pod, device }) => ({ ...pod, device })));
+    await Promise.all([
+      this.parts.checkpoint.save(this.list().map(({ pod, device }) => ({ ...pod, device }))),
+      this.offPods.save(),
+    ]);
   }
 
   private async waitUntilHooked(pod: AttachedPod): Promise<void> {
@@ -241,8 +271,10 @@ export class PodStore implements PodGate, PodFactsSink {
   }
 
   private missing(pod: AttachedPod): string | undefined {
-    if (!this.pods.has(pod.pod.id)) return 'its host device is gone';
-    return this.parts.missing(pod) ?? (pod.pod.runtime === undefined ? undefined : this.blockers()[0]);
+    const isOff = pod.entry.off === true;
+    if (!(isOff ? this.offPods : this.pods).has(pod.pod.id)) return 'its host device is gone';
+    const needsKeys = !isOff && pod.pod.runtime !== undefined;
+    return this.parts.missing(pod) ?? (needsKeys ? this.blockers()[0] : undefined);
   }
 
   private inspect(asked: AskedPod, mtuBytes: number | undefined): Promise<AttachedPod> {
@@ -276,8 +308,15 @@ export class PodStore implements PodGate, PodFactsSink {
     };
   }
 
-  private find({ network, containerId, ifname }: CniAttachment): AttachedPod | undefined {
-    return this.list().find(({ pod }) => {
+  private all(): AttachedPod[] {
+    return [...this.list(), ...this.offPods.list()];
+  }
+
+  private find(
+    { network, containerId, ifname }: CniAttachment,
+    among = this.list(),
+  ): AttachedPod | undefined {
+    return among.find(({ pod }) => {
       const known = pod.runtime?.attachment;
       return known?.network === network && known.containerId === containerId && known.ifname === ifname;
     });

@@ -91,9 +91,9 @@ export class PolicyKeeper {
     return localPod(pod, joined(this.reading, this.parts.signed()).pods);
   }
 
-  /** A pod that no rules were made for would be open: why, or undefined. */
+  /** A pod that no rules were made for would be open: why, or undefined. One that is off has none. */
   missing({ entry }: AttachedPod): string | undefined {
-    if (this.judged === undefined || this.judged.has(entry.ifindex)) return undefined;
+    if (this.judged === undefined || this.judged.has(entry.ifindex) || entry.off === true) return undefined;
     return this.parts.problems.get(INSTALL)?.reason ?? 'its policies are not in force yet';
   }
 

@@ -61,6 +61,7 @@ export interface ReconcilerParts {
   readonly adopted: (nodes: readonly RosterNode[]) => readonly Prefix[];
   readonly pods: {
     list(): AttachedPod[];
+    off(): AttachedPod[];
     closing(): number[];
     dropVanished(links: Observation['links']): Promise<void>;
   };
@@ -230,6 +231,7 @@ export class Reconciler {
       peers,
       rotation,
       pods: pods.list().map((pod) => pod.entry),
+      off: pods.off().map((pod) => pod.entry),
       remotePods: this.parts.remotePods(roster),
       closing: pods.closing(),
       adopted: this.parts.adopted(roster),

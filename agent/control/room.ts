@@ -373,7 +373,7 @@ export class ControlRoom implements AgentView {
   }
 
   private makePods(): PodStore {
-    const { opener, netlink, clock, log, checkpoint } = this.parts;
+    const { opener, netlink, clock, log, checkpoint, offCheckpoint } = this.parts;
     const { hostVni, prefixes, pools } = this.settings.overlay;
     const own = [...prefixes, { vni: hostVni, prefixes: pools }];
     return new PodStore(
@@ -384,6 +384,7 @@ export class ControlRoom implements AgentView {
         clock,
         log,
         checkpoint,
+        offCheckpoint,
         mtuBytes: () => this.reconciler.picture()?.mtuBytes,
         reconcile: () => this.loop.run(),
         missing: (pod) =>

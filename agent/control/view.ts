@@ -225,13 +225,25 @@ export function missingHooks({ wanted, observed }: Picture): HookEntry[] {
   );
 }
 
+/** What keeps a pod that is off from being held to its own addresses. */
+function missingOfOff(picture: Picture, { entry }: AttachedPod): string | undefined {
+  const guard = picture.observed.hooks.find(
+    ({ program, ifindex }) => program === 'guard' && ifindex === entry.ifindex,
+  );
+  const known = picture.observed.pods.some(({ ifindex, off }) => ifindex === entry.ifindex && off === true);
+  if (guard !== undefined && guard.behind === undefined && known) return undefined;
+  return 'its device is not guarded yet';
+}
+
 /** What keeps the pod from being reachable; undefined when nothing does. */
 export function missingOfPod(
   picture: Picture | undefined,
-  { entry }: AttachedPod,
+  pod: AttachedPod,
   problems: Problems,
 ): string | undefined {
+  const { entry } = pod;
   if (picture === undefined) return problems.list()[0]?.reason ?? 'the data plane is being set up';
+  if (entry.off === true) return missingOfOff(picture, pod);
   const hook = missingHooks(picture).find((each) => each.ifindex === entry.ifindex);
   if (hook !== undefined) {
     const problem = problems.get(`apply hook ${hook.program} on device ${hook.ifindex}`);
@@ -241,7 +253,9 @@ export function missingOfPod(
     (each) => each.ifindex === entry.ifindex && each.program === 'steer',
   );
   if (!hooked) return 'its host device was not seen yet';
-  const found = picture.observed.pods.find((pod) => pod.ifindex === entry.ifindex && pod.vni === entry.vni);
+  const found = picture.observed.pods.find(
+    ({ ifindex, vni }) => ifindex === entry.ifindex && vni === entry.vni,
+  );
   const known = entry.addresses.every((address) => found?.addresses.includes(address));
   if (found !== undefined && known) return undefined;
   return (

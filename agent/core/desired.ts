@@ -83,6 +83,8 @@ export interface DesiredInput {
   readonly peers: readonly Peer[];
   readonly rotation: Rotation;
   readonly pods: readonly PodEntry[];
+  /** Pods of mode off. */
+  readonly off?: readonly PodEntry[];
   /** Pods of other nodes by their records; those within what their node announces as a whole change nothing. */
   readonly remotePods?: readonly RemotePod[];
   /** Devices whose pod has ended but which still stand: without an entry of their own their hooks drop everything. */
@@ -326,9 +328,21 @@ function routeEntries(
 
 const sortedSet = (prefixes: readonly Prefix[]): Prefix[] => [...new Set(prefixes)].sort(compare);
 
+/** An address that a pod of the overlay has is that pod's alone, and one of two that are off, the first one's. */
+function withOwnAddresses(off: readonly PodEntry[], pods: readonly PodEntry[]): PodEntry[] {
+  const taken = new Set(
+    pods.flatMap(({ vni, addresses }) => addresses.map((address) => `${vni}/${address}`)),
+  );
+  return off.map((pod) => {
+    const addresses = pod.addresses.filter((address) => !taken.has(`${pod.vni}/${address}`));
+    for (const address of addresses) taken.add(`${pod.vni}/${address}`);
+    return { ...pod, addresses };
+  });
+}
+
 /** Throws on an underlay that has no device at all: the caller must not ask before there is one. */
 export function desired(input: DesiredInput): DesiredState {
-  const { config, links, underlay, peers, rotation, pods } = input;
+  const { config, links, underlay, peers, rotation, pods, off = [] } = input;
   const devices = links.filter((link) => underlay.includes(link.name));
   if (devices.length === 0) throw new RangeError(`no underlay device of ${underlay.join(', ')} is there`);
   const { underlayMtuBytes, vxlanMtuBytes } = overlayMtus(config, devices, peers);
@@ -352,7 +366,7 @@ export function desired(input: DesiredInput): DesiredState {
     txSas: rotation.txSas,
     keptRxSas: rotation.keptRxSas,
     keptTxSas: rotation.keptTxSas,
-    pods: [...pods].sort((a, b) => a.ifindex - b.ifindex),
+    pods: [...pods, ...withOwnAddresses(off, pods)].sort((a, b) => a.ifindex - b.ifindex),
     hooks: hookEntries(input),
     routes: routeEntries(input, addresses),
   };

@@ -130,6 +130,7 @@ const PODS = same(
     a.mac === b.mac &&
     a.hostMac === b.hostMac &&
     a.permissive === b.permissive &&
+    a.off === b.off &&
     [...a.addresses].sort().join() === [...b.addresses].sort().join(),
 );
 const HOOKS: Comparison<HookEntry, ActualHook> = {

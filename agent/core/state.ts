@@ -83,6 +83,8 @@ export interface PodEntry {
   readonly addresses: readonly IpAddress[];
   /** May speak in clear with what is not adopted (abi.h POD_F_PERMISSIVE). */
   readonly permissive?: true;
+  /** No part of the overlay: not hooked, and held to its own addresses by guard (abi.h POD_F_OFF). */
+  readonly off?: true;
 }
 
 /** A route marked with our route protocol. */

@@ -56,19 +56,23 @@ export class CniSource implements CniAnswerer {
   private async add(call: CniCall): Promise<CniAnswer> {
     const { attachment, netnsPath, pod, annotations, vni } = call;
     const mode = this.modeOf(call);
+    const request = {
+      netnsPath,
+      device: attachment.ifname,
+      name: pod.name,
+      namespace: pod.namespace,
+      runtime: { attachment, uid: pod.uid, annotations },
+    };
     if (mode === 'off') {
+      await this.pods.leave(request);
       const name = `${pod.namespace}/${pod.name}`;
       this.parts.log.info({ ...attachment, pod: name }, 'pod is off: not hooked, not part of the overlay');
       return { ok: true, body: text(passOn(call, Number.POSITIVE_INFINITY)) };
     }
     const { mtuBytes } = await this.pods.attach({
-      netnsPath,
-      device: attachment.ifname,
-      name: pod.name,
-      namespace: pod.namespace,
+      ...request,
       ...(vni === undefined ? {} : { vni }),
       ...(mode === 'strict' ? {} : { mode }),
-      runtime: { attachment, uid: pod.uid, annotations },
     });
     return { ok: true, body: text(passOn(call, mtuBytes)) };
   }

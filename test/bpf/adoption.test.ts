@@ -197,3 +197,31 @@ describe('what arrives in clear', () => {
     expect(outcome('deliver_opened', clear(PLAIN, POD), [42, 7])).toBe('inner_source@7');
   });
 });
+
+describe('a pod that is off speaks for itself only', () => {
+  const OWN_NOWHERE = '172.30.0.9';
+  // source, destination, of a pod that is off, of any other device that is not a pod's
+  const table: [string, Buffer, Outcome, Outcome][] = [
+    ['its own address, to a sibling', clear(POD, SIBLING), 'passes', 'passes'],
+    ['its own address, to a peer’s pod', clear(POD, REMOTE), 'passes', 'passes'],
+    ['its own address, to the world', clear(POD, WORLD), 'passes', 'passes'],
+    ['its own address, IPv6', clear(POD6, REMOTE6), 'passes', 'passes'],
+    ['a sibling’s, to another pod of the node', clear(SIBLING, POD), 'spoofed_source', 'passes'],
+    ['a sibling’s, to a peer’s pod', clear(SIBLING, REMOTE), 'spoofed_source', 'passes'],
+    ['a sibling’s, to the world', clear(SIBLING, WORLD), 'spoofed_source', 'passes'],
+    ['one of the node’s range that nobody has', clear('10.1.0.77', REMOTE), 'spoofed_source', 'passes'],
+    ['one of the node’s range, IPv6', clear('fd01::77', REMOTE6), 'spoofed_source', 'passes'],
+    ['the node’s', clear(NODE_A, SIBLING), 'spoofed_source', 'passes'],
+    ['a peer’s pod’s', clear(REMOTE, SIBLING), 'spoofed_source', 'naked_inner'],
+    ['a named prefix’s', clear(PLAIN, SIBLING), 'spoofed_source', 'naked_inner'],
+    ['one outside the overlay', clear(OWN_NOWHERE, SIBLING), 'passes', 'passes'],
+  ];
+  afterEach(() => world.leave(LO, 42, false));
+
+  test.each(table)('%s', (_name, frame, off, other) => {
+    world.leave(LO, 42, true);
+    expect(outcome('guard', frame)).toBe(off);
+    world.leave(LO, 42, false);
+    expect(outcome('guard', frame)).toBe(other);
+  });
+});

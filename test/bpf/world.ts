@@ -190,6 +190,12 @@ export class World {
     native.mapUpdate(this.map('pods'), u32(ifindex), value);
   }
 
+  /** The pod is off (POD_F_OFF), or is hooked again. */
+  leave(ifindex: number, vni: number, off: boolean): void {
+    const value = Buffer.concat([u32(vni, off ? 2 : 0), Buffer.alloc(16)]);
+    native.mapUpdate(this.map('pods'), u32(ifindex), value);
+  }
+
   /** Packets counted in clear since the last call, [sent, received]; then cleared. */
   inClear(): number[] {
     return [0, 1].map((direction) => {

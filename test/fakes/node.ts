@@ -107,6 +107,7 @@ export class FakeNode {
   readonly pins: FakePins;
   readonly log = new QuietLog();
   readonly checkpoint = new MemoryCheckpoint();
+  readonly offCheckpoint = new MemoryCheckpoint();
   readonly adopted = new MemoryAdopted();
   /** Counts from the next renew() on. */
   psk: PreSharedKey | undefined;
@@ -239,6 +240,7 @@ export class FakeNode {
         psk: this.psk,
         adopted: this.adopted,
         checkpoint: this.checkpoint,
+        offCheckpoint: this.offCheckpoint,
         epochFile: this.epochFile,
         randomSecret: () => {
           this.secrets += 1;

@@ -140,6 +140,15 @@ describe('peers and pods', () => {
     expect(hex(codec.encodePodKey(300))).toBe('2c010000');
     expect(hex(codec.encodePodValue(pod))).toBe(hex(image));
     expect(codec.decodePod(codec.encodePodKey(300), image)).toEqual(rest);
+    for (const [flag, text] of [
+      ['permissive', '01000000'],
+      ['off', '02000000'],
+    ] as const) {
+      const flagged = { ...rest, [flag]: true };
+      const value = bytes(VNI_HEX, text, '020000000001', '020000000002', '00000000');
+      expect(hex(codec.encodePodValue(flagged))).toBe(hex(value));
+      expect(codec.decodePod(codec.encodePodKey(300), value)).toEqual(flagged);
+    }
 
     const key = codec.encodeEndpointKey(VNI, ip('192.0.2.1'));
     expect(hex(key)).toBe(VNI_HEX + V4);

@@ -10,6 +10,7 @@ import { Problems } from '../../../agent/control/problems';
 import type { Prefix, Vni } from '../../../agent/core/ids';
 import type { PodFacts } from '../../../agent/core/podfacts';
 import type { NetworkPolicy, PolicyPod } from '../../../agent/core/policy';
+import { MemoryCheckpoint } from '../../fakes/checkpoint';
 import { ManualClock } from '../../fakes/clock';
 import { FakePolicies } from '../../fakes/datapath';
 import { QuietLog } from '../../fakes/log';
@@ -39,6 +40,7 @@ function bench() {
         clock,
         log,
         checkpoint: new FileCheckpoint(runDir, log),
+        offCheckpoint: new MemoryCheckpoint(),
         mtuBytes: () => 1408,
         reconcile: async () => {
           control.passes += 1;

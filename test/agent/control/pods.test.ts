@@ -27,6 +27,7 @@ function bench(
   world = { host: new FakeNetwork(), opener: new FakeNetnsOpener() },
   checkpoint: Checkpoint = new MemoryCheckpoint(),
   allowedModes: readonly WeakerMode[] = [],
+  offCheckpoint: Checkpoint = new MemoryCheckpoint(),
 ) {
   const clock = new ManualClock();
   const log = new QuietLog();
@@ -44,6 +45,7 @@ function bench(
       clock,
       log,
       checkpoint,
+      offCheckpoint,
       mtuBytes: () => control.mtuBytes,
       reconcile: async () => {
         control.passes += 1;
@@ -426,4 +428,69 @@ test('13 a mode that is not allowed is refused, and after a restart without it t
   expect(await permissive(['permissive'])).toEqual([true]);
   expect(await permissive([])).toEqual([undefined]);
   expect(await permissive(['permissive'])).toEqual([undefined]);
+});
+
+describe('14 pods that are off', () => {
+  const off = (containerId: string, path: string) => ({ ...ask(path), runtime: runtimeOf(containerId) });
+
+  test('are kept apart from the others, with any address and MTU, until their runtime ends them', async () => {
+    const { host, opener, store, control } = bench();
+    const { path, inside, hostDevice } = addPod(host, opener, 'pod1', '172.30.0.9');
+    inside.changeLink(inside.linkNamed('eth0')?.ifindex ?? 0, { mtuBytes: 9000 });
+    control.blockers = ['no keys'];
+    await store.leave(off('abc', path));
+    expect([store.list(), store.off().map(({ entry }) => entry)]).toEqual([
+      [],
+      [expect.objectContaining({ ifindex: hostDevice.ifindex, addresses: ['172.30.0.9'], off: true })],
+    ]);
+    expect(inside.linkNamed('eth0')?.mtuBytes).toBe(9000);
+    expect(await store.detach(runtimeOf('abc').attachment)).toBe(true);
+    expect([store.off(), store.closing()]).toEqual([[], [hostDevice.ifindex]]);
+    expect(await store.detach(runtimeOf('abc').attachment)).toBe(false);
+  });
+
+  test('are waited for until they are guarded, or refused at the deadline', async () => {
+    const { host, opener, store, control, clock } = bench();
+    const { path } = addPod(host, opener, 'pod1', '10.1.0.5');
+    control.missing = ({ entry }) => (entry.off === true ? 'its device is not guarded yet' : undefined);
+    const left = store.leave(off('abc', path));
+    const refused = expect(left).rejects.toMatchObject({
+      code: 'not-ready',
+      message: expect.stringContaining('its device is not guarded yet'),
+    });
+    await clock.advance(11_000);
+    await refused;
+  });
+
+  test('take no address from anybody, and one that changes its mode is one pod', async () => {
+    const { host, opener, store } = bench();
+    const first = addPod(host, opener, 'pod1', '10.1.0.5');
+    await store.attach({ ...ask(first.path), runtime: runtimeOf('abc') });
+    await store.leave(off('abd', addPod(host, opener, 'pod2', '10.1.0.5').path));
+    expect([store.list().length, store.off().length]).toEqual([1, 1]);
+    await store.leave(off('abc', first.path));
+    expect([store.list().length, store.off().length]).toEqual([0, 2]);
+    await store.attach({ ...ask(first.path), runtime: runtimeOf('abc') });
+    expect([store.list().length, store.off().length]).toEqual([1, 1]);
+  });
+
+  test('outlive a restart, go with GC and with their device, and need a veth to be known at all', async () => {
+    const saved = () => new FileCheckpoint(runDir, new QuietLog(), 'off.json');
+    const world = bench(undefined, undefined, [], saved());
+    const devices = ['a', 'b', 'c'].map((name) => addPod(world.host, world.opener, name, '10.1.0.5'));
+    for (const [at, { path }] of devices.entries()) await world.store.leave(off(`abc${at}`, path));
+    const { store } = bench(world, undefined, [], saved());
+    await store.reload();
+    expect(store.off().map(({ entry }) => entry.off)).toEqual([true, true, true]);
+    expect(await store.collect('cbr0', [{ containerId: 'abc1', ifname: 'eth0' }])).toBe(2);
+    expect(store.off().map(({ pod }) => pod.runtime?.attachment.containerId)).toEqual(['abc1']);
+    world.host.dropLink(devices[1]?.hostDevice.ifindex ?? 0);
+    await store.dropVanished([...world.host.linkTable.values()]);
+    expect(store.off()).toEqual([]);
+
+    const alone = world.opener.add('/run/netns/alone');
+    alone.addLink({ name: 'eth0', kind: 'macvlan' });
+    await store.leave(off('abd', '/run/netns/alone'));
+    expect(store.off()).toEqual([]);
+  });
 });

@@ -11,6 +11,7 @@ import type { IpAddress, NodeName, PeerNumber, Prefix, Vni } from '../../../agen
 import { nodeIdentity, nodeMac } from '../../../agent/core/names';
 import type { NodeState, RosterNode } from '../../../agent/core/roster';
 import type { Rotation } from '../../../agent/core/rotation';
+import type { PodEntry } from '../../../agent/core/state';
 import { seeded, shuffled } from './random';
 
 const HOST = 42 as Vni;
@@ -264,6 +265,37 @@ test('hooks: every device but loopback has some', () => {
   ]);
   const without = desired(input({ links: LINKS.filter((link) => link.name !== 'vxseal0') })).hooks;
   expect(without.some((hook) => hook.program === 'encap')).toBe(false);
+});
+
+test('a device that is closing keeps the hooks of a pod, on their way out', () => {
+  const at6 = (change: Partial<DesiredInput>) =>
+    desired(input(change)).hooks.filter(({ ifindex }) => ifindex === 6);
+  expect(at6({ closing: [6] })).toEqual([
+    { program: 'steer', ifindex: 6, leaving: true },
+    { program: 'gate', ifindex: 6, leaving: true },
+  ]);
+  expect(at6({ closing: [6], pods: [{ ...POD, ifindex: 6 }] })).toEqual([
+    { program: 'steer', ifindex: 6 },
+    { program: 'gate', ifindex: 6 },
+  ]);
+});
+
+test('a pod that is off is not hooked, and has the addresses that are nobody else’s', () => {
+  const off = (ifindex: number, ...addresses: string[]): PodEntry => ({
+    ...POD,
+    ifindex,
+    addresses: addresses as IpAddress[],
+    off: true,
+  });
+  const [taken = ''] = POD.addresses;
+  const { pods, hooks } = desired(
+    input({ off: [off(6, '172.30.0.9', taken), off(7, '172.30.0.9', '172.30.0.10')] }),
+  );
+  expect(pods).toEqual([POD, off(6, '172.30.0.9'), off(7, '172.30.0.10')]);
+  expect(hooks.filter(({ ifindex }) => ifindex === 6).map(({ program }) => program)).toEqual([
+    'guard',
+    'fence',
+  ]);
 });
 
 test.each([

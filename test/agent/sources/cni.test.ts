@@ -17,6 +17,9 @@ class FakeGate implements PodGate {
   async attach(request: PodRequest): Promise<{ readonly mtuBytes: number }> {
     return this.note({ mtuBytes: 1408 }, 'attach', request);
   }
+  async leave(request: PodRequest): Promise<void> {
+    this.note(undefined, 'leave', request);
+  }
   choose(asked: AskedMode): PodMode {
     const chosen = chooseMode(asked, this.allowed);
     if (chosen.ok) return chosen.value;
@@ -163,10 +166,12 @@ describe('5a the mode of a pod', () => {
     async (network, annotation, allowed, expected) => {
       gate.allowed = allowed;
       const answer = await call('ADD', { ...network, ...annotation });
-      const [asked] = gate.calls.map(([, request]) => (request as PodRequest).mode ?? 'strict');
+      const [asked] = gate.calls.map(([verb, request]) =>
+        verb === 'leave' ? 'off' : ((request as PodRequest).mode ?? 'strict'),
+      );
       if (typeof expected === 'number') expect(answer).toMatchObject({ ok: false, body: { code: expected } });
       else expect(answer).toEqual({ ok: true, body: prevResult });
-      expect(asked).toBe(expected === 'strict' || expected === 'permissive' ? expected : undefined);
+      expect(asked).toBe(typeof expected === 'string' ? expected : undefined);
     },
   );
 
@@ -174,11 +179,17 @@ describe('5a the mode of a pod', () => {
     gate.allowed = ['off'];
     const large = { cniVersion: '0.4.0', interfaces: [{ name: 'eth0', sandbox: '/run/netns/p', mtu: 9000 }] };
     expect(await call('ADD', { mode: 'off', prevResult: large })).toEqual({ ok: true, body: large });
-    expect(gate.calls).toEqual([]);
+    expect(gate.calls).toEqual([['leave', expect.objectContaining({ netnsPath: expect.any(String) })]]);
     gate.faults = undefined;
     expect(await call('CHECK', { mode: 'off' })).toEqual({ ok: true, body: '' });
     expect(await call('CHECK', {})).toMatchObject({ ok: false, body: { code: 3 } });
     expect(await call('DEL', { mode: 'off' })).toEqual({ ok: true, body: '' });
+  });
+
+  test('off: what cannot be held to its own addresses is not let in', async () => {
+    gate.allowed = ['off'];
+    gate.failure = new VxsealError('not-ready', 'its device is not guarded yet', 'try again');
+    expect(await call('ADD', { mode: 'off' })).toMatchObject({ ok: false, body: { code: 11 } });
   });
 });
 
