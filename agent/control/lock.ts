@@ -1,6 +1,7 @@
 // One agent per run directory: a file that names the process holding it. A process is its pid and its start time,
-// so that the file of a dead agent is recognised also when its pid lives again as something else. It does not guard
-// against an agent in another pid namespace: the API's socket, which only one can listen on, does.
+// so that the file of a dead agent is recognised also when its pid lives again as something else, and while it is a
+// zombie that nobody has collected. It does not guard against an agent in another pid namespace: the API's socket,
+// which only one can listen on, does.
 import { closeSync, fsyncSync, linkSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { VxsealError } from '../errors';
@@ -9,12 +10,17 @@ export interface RunLock {
   release(): void;
 }
 
-/** Field 22 of /proc/<pid>/stat in clock ticks since boot (proc(5)), or undefined when there is no such process. */
+/**
+ * Field 22 of /proc/<pid>/stat in clock ticks since boot (proc(5)), or undefined when there is no such process. One that
+ * has ended (state Z or X) is none: it stands there until its parent looks and its last thread has let go of its mounts,
+ * which takes a while in a mount namespace of its own.
+ */
 function startTime(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     // The command, field 2, may hold blanks and brackets: count from behind its last bracket.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
   } catch {
     return undefined;
   }
