@@ -22,6 +22,13 @@ function showProof(proof: Proof): void {
   for (const line of lines) if (line !== '') console.log(`                 ${line}`);
 }
 
+/** An agent that has ended says why in its log alone, and --once removes that. */
+function showEnded(lab: LabLayout): void {
+  for (const node of lab.nodes)
+    if (agentProcess(node) === undefined)
+      console.log(`--- the agent of ${node.name} has ended. Its log:\n${logTail(node)}`);
+}
+
 /** @returns how many did not hold. */
 async function runProofs(lab: LabLayout, proofs: readonly ProofOf[]): Promise<number> {
   const context = new Context(lab);
@@ -30,7 +37,9 @@ async function runProofs(lab: LabLayout, proofs: readonly ProofOf[]): Promise<nu
     for (const proof of proofs) {
       const outcome = await prove(context, proof);
       showProof(outcome);
-      if (!outcome.ok) failed++;
+      if (outcome.ok) continue;
+      failed++;
+      showEnded(lab);
     }
   } finally {
     await context.close();
