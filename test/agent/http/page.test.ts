@@ -44,7 +44,9 @@ function well(): Status {
 
 function broken(): Status {
   const good = well();
-  const silent = { rttMs: -1, loss: 1, lastOpenedAgeMs: 95_000, sinceMs: Date.now() - 83_000 };
+  const opened = { packets: 90_000_000, bytes: 90_000_000_000 };
+  const silent = { rttMs: -1, loss: 1, lastOpenedAgeMs: 95_000, sinceMs: Date.now() - 83_000, opened };
+  const endedMs = Date.now() - 7_200_000;
   const peers = good.peers.map((each, index): PeerStatus => {
     if (index === 1)
       return {
@@ -93,6 +95,7 @@ function broken(): Status {
   ];
   return {
     ...good,
+    node: { ...good.node, certificateNotAfterMs: endedMs },
     peers,
     drops,
     recentDrops,
@@ -101,8 +104,8 @@ function broken(): Status {
       blockers: [
         {
           name: 'identity',
-          reason: 'the certificate ended 2026-01-02',
-          remedy: 'renew it with `vxseal ca renew` and restart the agent',
+          reason: `the certificate ended ${new Date(endedMs).toISOString()}`,
+          remedy: 'renew it with `vxseal ca renew`: the agent reads it by itself',
         },
       ],
     },
