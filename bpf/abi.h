@@ -35,7 +35,7 @@ enum drop_reason {
 	DROP_NO_PEER,            /* protected destination that no peer announced */
 	DROP_NO_SA,              /* peer known, no key for it yet */
 	DROP_SA_EXHAUSTED,       /* the SA stands at its packet limit */
-	DROP_GSO,                /* a segment larger than one packet reached seal */
+	DROP_GSO,                /* a segment larger than one packet, or one without its checksum, reached seal */
 	DROP_TOO_BIG,            /* sealed packet would exceed the underlay's MTU */
 	DROP_FORGED_VXLAN,       /* VXLAN in clear on our port, or not made by steer */
 	DROP_CLEAR_EGRESS,       /* overlay traffic that would leave in clear */

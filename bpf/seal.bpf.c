@@ -7,6 +7,8 @@
 #include "csum.h"
 #include "esp.h"
 
+#define ENOTSUPP 524 /* the kernel's own, in no header of its interface */
+
 /* Outer headers for `esp_bytes` of ESP: the IP header is the VXLAN device's with other lengths. `udp_bytes` is 0 for raw
  * ESP. */
 static __always_inline int write_outer_v4(struct __sk_buff *skb, const struct config *cfg, __u32 udp_bytes,
@@ -128,8 +130,12 @@ static __always_inline int seal_frame(struct __sk_buff *skb, const struct config
 		return err;
 	esp_bytes = err;
 	outer = header + udp_header(w->sa.flags);
+	/* Not supported for a packet that is left to an encapsulating device: its inner checksum is not written yet. */
+	err = bpf_skb_change_tail(skb, ETH_HLEN + outer + esp_bytes, 0);
+	if (err)
+		return err == -ENOTSUPP ? -DROP_GSO : -DROP_INTERNAL;
 	/* Segments share pages with the sender's retransmit queue: a private copy before writing. */
-	if (bpf_skb_change_tail(skb, ETH_HLEN + outer + esp_bytes, 0) || bpf_skb_pull_data(skb, skb->len))
+	if (bpf_skb_pull_data(skb, skb->len))
 		return -DROP_INTERNAL;
 	err = header == IP4_HEADER ? write_outer_v4(skb, cfg, udp_header(w->sa.flags), esp_bytes)
 				   : write_outer_v6(skb, w, cfg, udp_header(w->sa.flags), esp_bytes);

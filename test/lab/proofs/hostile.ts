@@ -1,5 +1,6 @@
 // Proofs on a host that works against us: other rules, other programs, our device changed or gone. What is broken is
 // repaired within seconds and nothing is seen in clear meanwhile.
+import { drops, risen } from '../api';
 import { inNetns, run, until } from '../command';
 import { type Context, expectNone, type ProofOf } from '../context';
 import type { NodeLayout } from '../layout';
@@ -142,6 +143,7 @@ export const hostileHost: ProofOf = {
     const node = context.node(1);
     await context.endpoint(context.pod(2).netns).echo(ECHO_PORT);
     const sniffer = await sniff(context.lab, context.endpoint(context.lab.wireNetns));
+    const before = await drops(node);
     const broken: string[] = [];
     for (const harm of HARMS) {
       for (const argv of harm.argv) onNode(node, ...argv);
@@ -153,6 +155,9 @@ export const hostileHost: ProofOf = {
     const frames = await sniffer.stop();
     expectNone('not repaired in time', broken);
     expectNone('frames in clear', leaks(frames, context.marker));
+    // Super-packets have a reason of their own, and none of these harms is a fault inside.
+    const inside = risen(before, await drops(node)).get('internal') ?? 0;
+    expectNone('packets dropped for no better reason', inside === 0 ? [] : [`internal +${inside}`]);
     return `${HARMS.length} kinds: ${HARMS.map(({ name }) => name).join(', ')}; ${frames.length} frames, 0 in clear`;
   },
 };
