@@ -8,8 +8,8 @@ import { logTail } from './agents';
 import { tryRun, until } from './command';
 import { Context, prove } from './context';
 import { bringUp } from './lab';
-import { LABS_DIR, labLayout, packageRoot } from './layout';
-import { ALL_PROOFS } from './proofs/all';
+import { LABS_DIR, labLayout, PLAIN_SHAPE, packageRoot } from './layout';
+import { proofsFor } from './proofs/all';
 import { speed } from './proofs/speed';
 import { labNamespaces, teardown } from './teardown';
 
@@ -32,7 +32,8 @@ afterAll(async () => {
   teardown(NAME);
 }, BRING_UP_TIMEOUT_MS);
 
-test.each(ALL_PROOFS.filter((proof) => proof !== speed).map((proof) => [proof.name, proof] as const))(
+const proofs = proofsFor(PLAIN_SHAPE).filter((proof) => proof !== speed);
+test.each(proofs.map((proof) => [proof.name, proof] as const))(
   '%s',
   async (_name, proof) => {
     if (context === undefined) throw new Error('there is no lab');

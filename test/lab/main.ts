@@ -8,7 +8,7 @@ import { allowKeys, labKeys } from './keys';
 import { bringUp, openLab } from './lab';
 import { type LabLayout, type LabShape, labLayout, type NodeLayout, seenIn } from './layout';
 import { type AgentAction, parseCommand, USAGE, UsageError } from './options';
-import { ALL_PROOFS, FAMILY_PROOFS, QUICK_PROOFS } from './proofs/all';
+import { FAMILY_PROOFS, proofsFor, QUICK_PROOFS } from './proofs/all';
 import { busOutage } from './proofs/outage';
 import { labExists, teardown } from './teardown';
 
@@ -91,7 +91,7 @@ async function up({ name, nodes, pods, shape, once, keys }: Plan): Promise<numbe
   try {
     const quick = nodes >= 2 ? QUICK_PROOFS : [];
     const outage = shape.bus === 'kafka' ? [busOutage] : [];
-    const proofs = once ? [...ALL_PROOFS, ...outage] : quick;
+    const proofs = once ? [...proofsFor(shape), ...outage] : quick;
     let failed = 0;
     let tried = 0;
     for (const family of shape.overlay) {

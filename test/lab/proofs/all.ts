@@ -1,5 +1,6 @@
 // Which proofs there are, in the order in which they are shown.
 import type { ProofOf } from '../context';
+import type { LabShape } from '../layout';
 import { FORGERIES } from './forged';
 import { hostileHost, serviceAddress } from './hostile';
 import { attachLowersMtu, tcpWithoutIcmp, tooBigIsTold } from './mtu';
@@ -10,14 +11,16 @@ import { speed } from './speed';
 import { tenantsApart, tenantsShut } from './tenants';
 import { nothingAstray } from './uplink';
 
-export const ALL_PROOFS: readonly ProofOf[] = [
+/** For labs of several tenants: where there is one they would hold whatever happens. */
+export const TENANT_PROOFS: readonly ProofOf[] = [tenantsApart, tenantsShut];
+
+const ALL_PROOFS: readonly ProofOf[] = [
   attachLowersMtu,
   reachUnseen,
   clearIsSeen,
   tooBigIsTold,
   tcpWithoutIcmp,
-  tenantsApart,
-  tenantsShut,
+  ...TENANT_PROOFS,
   ...FORGERIES,
   serviceAddress,
   hostileHost,
@@ -28,6 +31,9 @@ export const ALL_PROOFS: readonly ProofOf[] = [
   killedAgent,
   speed,
 ];
+
+export const proofsFor = ({ tenants }: LabShape): readonly ProofOf[] =>
+  ALL_PROOFS.filter((proof) => tenants > 1 || !TENANT_PROOFS.includes(proof));
 
 /** Once more for each further family of the pods' addresses: what does not depend on it is left out. */
 export const FAMILY_PROOFS: readonly ProofOf[] = ALL_PROOFS.filter(

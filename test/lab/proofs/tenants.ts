@@ -1,11 +1,13 @@
 // Proofs that tenants do not see each other (every tenant's pods have the same addresses): each pod reaches its own
 // tenant's, and what was sent in one tenant arrives there once and nowhere else.
+import { drops, risen } from '../api';
 import { type Context, expectNone, type ProofOf } from '../context';
 import type { PodLayout } from '../layout';
 
 const SINK_PORT = 7047;
 const ECHO_PORT = 7048;
 const NODE_ECHO_PORT = 7049;
+const NODE_SINK_PORT = 7050;
 const SETTLE_TIMEOUT_MS = 5000;
 const ROUNDS = 20;
 
@@ -29,7 +31,7 @@ export const tenantsApart: ProofOf = {
   name: 'tenants with the same addresses reach their own and nobody else',
   body: async (context) => {
     const pods = podsOf(context);
-    if (context.lab.shape.tenants < 2) return 'one tenant only: nothing to keep apart (--tenants 2)';
+    if (context.lab.shape.tenants < 2) throw new Error('this proof needs two tenants: --tenants 2');
     for (const pod of pods) {
       await context.endpoint(pod.netns).collect(SINK_PORT);
       await context.endpoint(pod.netns).echo(ECHO_PORT);
@@ -46,7 +48,7 @@ export const tenantsApart: ProofOf = {
       if (!(await source.exchange('tcp', to.address, ECHO_PORT, context.payload(50_000))))
         failed.push(`TCP ${from.name} -> ${to.name}`);
     }
-    const arrived = await collectAll(context, pods, sent.length);
+    const arrived = await collectAll(context, pods, sent.length, SINK_PORT);
     const crossed: string[] = [];
     for (const { pod, text } of arrived) {
       if (!text.startsWith(`tenant ${pod.tenant} `) || !text.includes(` to ${pod.name} `))
@@ -70,33 +72,72 @@ async function collectAll(
   context: Context,
   pods: readonly PodLayout[],
   wanted: number,
+  port: number,
 ): Promise<{ pod: PodLayout; text: string }[]> {
   const deadline = performance.now() + SETTLE_TIMEOUT_MS;
   for (;;) {
     const arrived: { pod: PodLayout; text: string }[] = [];
     for (const pod of pods)
-      for (const text of await context.endpoint(pod.netns).collected(SINK_PORT)) arrived.push({ pod, text });
+      for (const text of await context.endpoint(pod.netns).collected(port)) arrived.push({ pod, text });
     if (arrived.length >= wanted || performance.now() > deadline) return arrived;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 
-/** A tenant's pod has nothing to say to nodes, to other tenants' addresses, or to the world. */
+/** Drops of all nodes by reason. */
+async function dropsOfAll({ lab }: Context): Promise<ReadonlyMap<string, number>> {
+  const sum = new Map<string, number>();
+  for (const node of lab.nodes)
+    for (const [reason, count] of await drops(node)) sum.set(reason, (sum.get(reason) ?? 0) + count);
+  return sum;
+}
+
+/** What arrives of a datagram from every node to every address of a pod: at the host's tenant only. */
+async function sentByNodes(context: Context): Promise<void> {
+  const pods = podsOf(context);
+  for (const pod of pods) await context.endpoint(pod.netns).collect(NODE_SINK_PORT);
+  const hosts = pods.filter((pod) => pod.tenant === 1);
+  for (const node of context.lab.nodes)
+    for (const { address, name } of hosts)
+      await context
+        .endpoint(node.netns)
+        .cast(address, NODE_SINK_PORT, Buffer.from(`from ${node.name} to ${name}.`));
+  const sent = context.lab.nodes.length * hosts.length;
+  const arrived = await collectAll(context, pods, sent, NODE_SINK_PORT);
+  const wrong = arrived.filter(({ pod, text }) => !text.endsWith(` to ${pod.name}.`));
+  expectNone(
+    'datagrams of nodes came to another tenant',
+    wrong.map(({ pod, text }) => `${pod.name} got: ${text}`),
+  );
+  if (arrived.length !== sent) throw new Error(`of ${sent} datagrams of nodes ${arrived.length} arrived`);
+}
+
+/** A tenant's pod has nothing to say to nodes, and nodes nothing to it. */
 export const tenantsShut: ProofOf = {
   name: "a tenant's pod reaches no node, and no node reaches it",
   body: async (context) => {
+    const { nodes } = context.lab;
     const tenants = podsOf(context).filter((pod) => pod.tenant > 1);
+    if (tenants.length === 0) throw new Error('this proof needs two tenants: --tenants 2');
     const answers: string[] = [];
-    for (const node of context.lab.nodes) await context.endpoint(node.netns).echo(NODE_ECHO_PORT);
+    for (const node of nodes) await context.endpoint(node.netns).echo(NODE_ECHO_PORT);
+    const before = await dropsOfAll(context);
     for (const pod of tenants) {
       const source = context.endpoint(pod.netns);
-      for (const node of context.lab.nodes) {
+      for (const node of nodes) {
         for (const to of [node.address, node.gateway])
           if (await source.exchange('udp', to, NODE_ECHO_PORT, context.payload(40), 200))
             answers.push(`${pod.name} got an answer from ${to}`);
       }
     }
+    const grown = risen(before, await dropsOfAll(context));
     expectNone('answers', answers);
-    return `${tenants.length} pods asked ${context.lab.nodes.length} nodes, no answer`;
+    // Nodes and its own gateway are refused where it stands, other gateways at the end of its own tunnel.
+    const wanted = { tenant: nodes.length + 1, inner_destination: nodes.length - 1 };
+    for (const [reason, each] of Object.entries(wanted))
+      if ((grown.get(reason) ?? 0) < each * tenants.length)
+        throw new Error(`${reason} rose by ${grown.get(reason) ?? 0}, not by ${each * tenants.length}`);
+    await sentByNodes(context);
+    return `${tenants.length} pods asked ${nodes.length} nodes and were asked by them: no answer, tenant +${grown.get('tenant')}`;
   },
 };
