@@ -26,8 +26,9 @@ const SLICE_FOLDERS = ['test/bpf/vectors', 'test/native/prog'];
 const SLICE_SUITE_TIMEOUT_MS = 300_000;
 const ARM64 = 'arm64';
 const STEP_TIMEOUT_MS = 600_000;
-/** An emulated processor takes many times what a real one does. */
-const SUITE_TIMEOUT_MS = 3_600_000;
+/** An emulated processor takes many times what a real one does; so do the waits of labs and tests. */
+const [SUITE_TIMEOUT_MS, LAB_TIMEOUT_MS] = [3_600_000, 1_800_000];
+const PATIENCE = 10;
 const TAP = 'machine';
 
 class UsageError extends Error {}
@@ -90,7 +91,10 @@ async function inside<T>(
   timeoutMs = STEP_TIMEOUT_MS,
 ): Promise<T> {
   const path = join(packageRoot(), 'build/test/kernels', program);
-  const { status, stdout, stderr } = await machine.run([process.execPath, path, ...args], timeoutMs);
+  const { status, stdout, stderr } = await machine.run(
+    ['env', `LAB_PATIENCE=${PATIENCE}`, process.execPath, path, ...args],
+    timeoutMs,
+  );
   try {
     return JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as T;
   } catch (cause) {
@@ -135,7 +139,7 @@ async function tryKernel(kernel: Kernel, { steps, slice }: Options): Promise<Ker
     const suite = await step('suite', (on) =>
       inside<Suite>(on, 'suite.js', [String(limitMs), ...folders], limitMs),
     );
-    const lab = await step('lab', (on) => inside<Proof[]>(on, 'lab.js'));
+    const lab = await step('lab', (on) => inside<Proof[]>(on, 'lab.js', [], LAB_TIMEOUT_MS));
     const loads = await step('loads', (on) => inside<Loads>(on, 'loads.js', [kernel.release]));
     return { release: kernel.release, loads, suite, interopInside, interopAcross, lab, errors };
   } catch (cause) {

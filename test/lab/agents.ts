@@ -4,8 +4,8 @@ import { spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { waitUp } from './api';
-import { inNetns, type Outcome, run, start, tryRun, until } from './command';
+import { status, waitUp } from './api';
+import { inNetns, type Outcome, run, start, until } from './command';
 import {
   BROKER_ADDRESS,
   BROKER_PORT,
@@ -183,15 +183,16 @@ export function logTail(node: NodeLayout, lines = 15): string {
 export async function waitAnswering(node: NodeLayout, id: ProcessId): Promise<void> {
   await until(`the agent of ${node.name} answers`, START_TIMEOUT_MS, () => {
     if (!isAlive(id)) throw new Error(`the agent of ${node.name} ended. Its log:\n${logTail(node)}`);
-    return existsSync(node.socket) && tryConnect(node) ? true : undefined;
+    return answers(node);
   });
 }
 
-/** The socket of an agent that was killed is there still, and `vxseal status` answers with an error. */
-function tryConnect(node: NodeLayout): boolean {
-  const { status, stdout } = tryRun(vxsealArgv(node, ['status', '--json']));
-  return status <= 1 && stdout !== '' && 'node' in (JSON.parse(stdout) as object);
-}
+/** The socket of an agent that was killed is there still, and nobody answers at it. */
+const answers = (node: NodeLayout): Promise<true | undefined> =>
+  status(node).then(
+    (now) => (now.node === undefined ? undefined : true),
+    () => undefined,
+  );
 
 export function attachPod(node: NodeLayout, pod: PodLayout): Promise<Outcome> {
   const netns = join('/run/netns', pod.netns);

@@ -3,10 +3,13 @@ import { request } from 'node:http';
 import type { PolicyStatus, Status } from '../../agent/control/status';
 import { until } from './command';
 import type { NodeLayout } from './layout';
+import { patient } from './patience';
+
+const ANSWER_TIMEOUT_MS = 10_000;
 
 function get(socket: string, path: string): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const call = request({ socketPath: socket, path, timeout: 10_000 }, (response) => {
+    const call = request({ socketPath: socket, path, timeout: patient(ANSWER_TIMEOUT_MS) }, (response) => {
       let body = '';
       response.setEncoding('utf8');
       response.on('data', (chunk) => {
@@ -20,7 +23,9 @@ function get(socket: string, path: string): Promise<unknown> {
         }
       });
     });
-    call.on('timeout', () => call.destroy(new Error(`${path}: no answer within 10 s`)));
+    call.on('timeout', () =>
+      call.destroy(new Error(`${path}: no answer within ${patient(ANSWER_TIMEOUT_MS)} ms`)),
+    );
     call.on('error', reject);
     call.end();
   });

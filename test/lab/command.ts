@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { NETNS_DIR } from './layout';
+import { patient } from './patience';
 
 export interface Outcome {
   readonly status: number;
@@ -25,7 +26,7 @@ export function inNetns(netns: string, argv: readonly string[]): string[] {
 }
 
 /** Never throws for an exit code. */
-export function tryRun(argv: readonly string[], input = '', timeoutMs = 60_000): Outcome {
+export function tryRun(argv: readonly string[], input = '', timeoutMs = patient(60_000)): Outcome {
   const [file = '', ...rest] = argv;
   const done = spawnSync(file, rest, { input, encoding: 'utf8', timeout: timeoutMs, maxBuffer: 64 << 20 });
   const failure = done.error === undefined ? '' : `${done.error.message}\n`;
@@ -33,14 +34,14 @@ export function tryRun(argv: readonly string[], input = '', timeoutMs = 60_000):
 }
 
 /** Standard output. Throws CommandError. */
-export function run(argv: readonly string[], input = '', timeoutMs = 60_000): string {
+export function run(argv: readonly string[], input = '', timeoutMs = patient(60_000)): string {
   const outcome = tryRun(argv, input, timeoutMs);
   if (outcome.status !== 0) throw new CommandError(argv, outcome);
   return outcome.stdout;
 }
 
 /** Like tryRun, leaving the event loop free: several at once, or beside running traffic. */
-export function start(argv: readonly string[], timeoutMs = 60_000): Promise<Outcome> {
+export function start(argv: readonly string[], timeoutMs = patient(60_000)): Promise<Outcome> {
   const [file = '', ...rest] = argv;
   return new Promise((resolve) => {
     const child = spawn(file, rest, { stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs });
@@ -70,12 +71,12 @@ export async function until<T>(
   detail: () => string = () => '',
   intervalMs = 50,
 ): Promise<T> {
-  const deadline = performance.now() + timeoutMs;
+  const deadline = performance.now() + patient(timeoutMs);
   for (;;) {
     const value = await attempt();
     if (value !== undefined) return value;
     if (performance.now() > deadline)
-      throw new Error(`${what}: not within ${timeoutMs} ms. ${detail()}`.trim());
+      throw new Error(`${what}: not within ${patient(timeoutMs)} ms. ${detail()}`.trim());
     await new Promise((resolve) => setTimeout(resolve, intervalMs));
   }
 }

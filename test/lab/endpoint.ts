@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { inNetns, run } from './command';
 import { packageRoot } from './layout';
+import { patient } from './patience';
 
 interface Target {
   readonly to: string;
@@ -88,7 +89,7 @@ export class Endpoint {
     to: string,
     port: number,
     payload: Buffer,
-    timeoutMs = 5000,
+    timeoutMs = patient(5000),
   ): Promise<boolean> {
     const target = { to, port, payload: payload.toString('base64') };
     return (await this.ask({ op: protocol, ...target, timeoutMs })) === true;
@@ -105,7 +106,7 @@ export class Endpoint {
   }
 
   /** @param atLeast datagrams to send before it ends. */
-  async stopStream(atLeast: number, timeoutMs = 3000): Promise<StreamReport> {
+  async stopStream(atLeast: number, timeoutMs = patient(3000)): Promise<StreamReport> {
     return (await this.ask({ op: 'stop', atLeast, timeoutMs })) as StreamReport;
   }
 

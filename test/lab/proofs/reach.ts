@@ -7,6 +7,7 @@ import { type Context, expectNone, type ProofOf } from '../context';
 import { ipBytes } from '../frames';
 import type { NodeLayout, PodLayout } from '../layout';
 import { BROKER_ADDRESS, CLUSTER_PREFIXES } from '../layout';
+import { patient } from '../patience';
 import { frameKind, ipEnds } from '../pcap';
 import { sniff } from '../sniffer';
 import { addControlPath, controlAddress, removeControlPath } from '../topology';
@@ -43,7 +44,7 @@ async function ping(from: Party, to: Party, bytes: number, pattern: string): Pro
     '-c',
     '1',
     '-W',
-    '2',
+    String(patient(2)),
     '-M',
     'do',
     '-s',

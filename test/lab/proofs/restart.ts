@@ -9,12 +9,13 @@ import { start } from '../command';
 import { expectNone, type ProofOf } from '../context';
 import type { StreamReport } from '../endpoint';
 import type { NodeLayout } from '../layout';
+import { unhurried } from '../patience';
 
 const ECHO_PORT = 7027;
 const ROTATION_ECHO_PORT = 7028;
-const PACKETS_PER_SECOND = 300;
+const PACKETS_PER_SECOND = unhurried(300);
 const EXCHANGES = 20;
-/** Five seconds of it at least. */
+/** As many at least: five seconds of it. */
 const PACKETS_LEAST = 1500;
 
 /** Pinned links that hold a device: "steer-7" -> link id. A detached link has ifindex 0. */
