@@ -7,6 +7,23 @@ import type { LabLayout } from '../layout';
 
 export type Counters = ReadonlyMap<string, number>;
 
+interface Queue {
+  readonly dev: string;
+  readonly kind: string;
+  readonly drops: number;
+}
+
+/**
+ * By device. A discipline with classes counts what its leaves drop as well, so the largest number is the whole. Hooks of
+ * programs are listed too, and what those drop had room.
+ */
+export function droppedByQueues(queues: readonly Queue[]): ReadonlyMap<string, number> {
+  const dropped = new Map<string, number>();
+  for (const { dev, kind, drops: count } of queues)
+    if (kind !== 'clsact' && kind !== 'ingress') dropped.set(dev, Math.max(count, dropped.get(dev) ?? 0));
+  return dropped;
+}
+
 export async function readCounters({ nodes, wireNetns }: LabLayout): Promise<Counters> {
   const counters = new Map<string, number>();
   for (const node of nodes) {
@@ -26,9 +43,8 @@ export async function readCounters({ nodes, wireNetns }: LabLayout): Promise<Cou
       counters.set(`${netns} ${ifname} rx dropped`, stats64.rx.dropped);
       counters.set(`${netns} ${ifname} tx dropped`, stats64.tx.dropped);
     }
-    const queues = tryRun(['tc', '-n', netns, '-s', '-j', 'qdisc']).stdout;
-    for (const { dev, drops: dropped } of JSON.parse(queues || '[]') as { dev: string; drops: number }[])
-      counters.set(`${netns} ${dev} queue`, dropped);
+    const queues = JSON.parse(tryRun(['tc', '-n', netns, '-s', '-j', 'qdisc']).stdout || '[]') as Queue[];
+    for (const [dev, dropped] of droppedByQueues(queues)) counters.set(`${netns} ${dev} queue`, dropped);
   }
   counters.set('backlog of a CPU', softnetDrops());
   return counters;
