@@ -29,21 +29,8 @@ function sentinel(): Buffer {
  */
 export async function sniff(lab: LabLayout, wire: Endpoint, device = 'wire'): Promise<Sniffer> {
   const file = join(lab.captureDir, `${randomBytes(4).toString('hex')}.pcap`);
-  const tcpdump = [
-    'tcpdump',
-    '-i',
-    device,
-    '-w',
-    file,
-    '-U',
-    '-s',
-    '0',
-    '-B',
-    '65536',
-    '--immediate-mode',
-    '-Z',
-    'root',
-  ];
+  // Not --immediate-mode: that gives each frame a slot as large as the largest there can be, and there are 256 of them.
+  const tcpdump = ['tcpdump', '-i', device, '-w', file, '-U', '-s', '0', '-B', '65536', '-Z', 'root'];
   const [program = '', ...args] = inNetns(lab.wireNetns, tcpdump);
   const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
