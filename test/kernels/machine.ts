@@ -11,7 +11,8 @@ import { packageRoot } from '../lab/layout';
 import { buildInitramfs } from './initramfs';
 import type { Kernel } from './packages';
 
-const BOOT_TIMEOUT_MS = 60_000;
+/** Seconds on an idle machine. */
+const BOOT_TIMEOUT_MS = 240_000;
 const OFF_TIMEOUT_MS = 20_000;
 const MEMORY_MB = 2048;
 const CPUS = 2;

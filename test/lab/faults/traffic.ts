@@ -1,7 +1,7 @@
 // Traffic between two pods whose every byte can be told: streams both ways, datagrams that are echoed, datagrams with
 // numbers in one direction. Says what became of it; judges nothing.
 import { drops, risen } from '../api';
-import { inNetns, run, until } from '../command';
+import { until } from '../command';
 import type { Context } from '../context';
 import type { StreamReport } from '../endpoint';
 import { leaks } from '../proofs/reach';
@@ -116,18 +116,6 @@ async function exchange(context: Context): Promise<Pick<Outcome, 'brokenStreams'
   return { echoed, brokenStreams: names.filter((_, index) => whole[index] !== true) };
 }
 
-/** Datagrams for which the sockets of the two pods had no room (SNMP, RFC 4113). */
-function socketOverflow(context: Context): number {
-  return [1, 2].reduce((sum, index) => {
-    const text = run(inNetns(context.pod(index).netns, ['cat', '/proc/net/snmp']));
-    const [names, values] = text
-      .split('\n')
-      .filter((line) => line.startsWith('Udp: '))
-      .map((line) => line.split(' '));
-    return sum + Number(values?.[names?.indexOf('RcvbufErrors') ?? -1] ?? 0);
-  }, 0);
-}
-
 /** All of it over bad cables; then the cables are good again, and what they held back has arrived. */
 export async function trafficOver(
   context: Context,
@@ -139,7 +127,6 @@ export async function trafficOver(
   const already = (await sink.collected(SINK_PORT)).length;
   const [tallies, before] = [cables.map((cable) => cable.tally()), await droppedBy(context)];
   const counters = await readCounters(context.lab);
-  const overflownBefore = socketOverflow(context);
   const sniffer = await sniff(context.lab, context.endpoint(context.lab.wireNetns));
   for (const cable of cables) cable.set(chances);
   const { echoed, brokenStreams } = await exchange(context).finally(() => {
@@ -160,7 +147,7 @@ export async function trafficOver(
     echoed,
     numbered: judgeNumbered(context, (await sink.collected(SINK_PORT)).slice(already)),
     leaks: leaks(await sniffer.stop(), context.marker),
-    overflown: overflow(counters, now) + socketOverflow(context) - overflownBefore,
+    overflown: overflow(counters, now),
     counted: grown(counters, now),
     dropped: risen(before, await droppedBy(context)),
   };

@@ -1,8 +1,8 @@
-// Where packets of a lab end without arriving, as far as anybody counts it: our programs by reason, devices, queues.
-// Read before and after an event, the difference says where to look for what it lost.
+// Where packets of a lab end without arriving, as far as anybody counts it: our programs by reason, devices, queues,
+// sockets. Read before and after an event, the difference says where to look for what it lost.
 import { readFileSync } from 'node:fs';
 import { drops } from '../api';
-import { run, tryRun } from '../command';
+import { inNetns, run, tryRun } from '../command';
 import type { LabLayout } from '../layout';
 
 export type Counters = ReadonlyMap<string, number>;
@@ -43,11 +43,21 @@ export async function readCounters({ nodes, wireNetns }: LabLayout): Promise<Cou
       counters.set(`${netns} ${ifname} rx dropped`, stats64.rx.dropped);
       counters.set(`${netns} ${ifname} tx dropped`, stats64.tx.dropped);
     }
+    counters.set(`${netns} sockets dropped`, socketDrops(netns));
     const queues = JSON.parse(tryRun(['tc', '-n', netns, '-s', '-j', 'qdisc']).stdout || '[]') as Queue[];
     for (const [dev, dropped] of droppedByQueues(queues)) counters.set(`${netns} ${dev} queue`, dropped);
   }
   counters.set('backlog of a CPU', softnetDrops());
   return counters;
+}
+
+/** Datagrams for which sockets had no room (SNMP, RFC 4113). */
+function socketDrops(netns: string): number {
+  const [names, values] = run(inNetns(netns, ['cat', '/proc/net/snmp']))
+    .split('\n')
+    .filter((line) => line.startsWith('Udp: '))
+    .map((line) => line.split(' '));
+  return Number(values?.[names?.indexOf('RcvbufErrors') ?? -1] ?? 0);
 }
 
 /** Second column of /proc/net/softnet_stat, of all CPUs: packets for which the backlog had no room. */
@@ -57,7 +67,7 @@ const softnetDrops = (): number =>
     .split('\n')
     .reduce((sum, line) => sum + Number.parseInt(line.split(' ')[1] ?? '0', 16), 0);
 
-/** Packets that devices, queues and backlogs had no room for. */
+/** Packets that devices, queues, backlogs and sockets had no room for. */
 export function overflow(before: Counters, after: Counters): number {
   return [...after]
     .filter(([name]) => /( dropped| queue|^backlog of a CPU)$/.test(name))
