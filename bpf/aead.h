@@ -65,8 +65,11 @@ static long aead_mac_run(__u32 i, struct aead_loop *loop)
 	return 0;
 }
 
-/* XORs the key stream from block 1 on to the text. What lies behind it, up to a whole block, becomes garbage. */
-__noinline int aead_crypt(struct aead *a, __u32 len)
+/*
+ * XORs the key stream from block 1 on to the text. What lies behind it, up to a whole block, becomes garbage. Inlined:
+ * a frame more, and open needs over the 512 bytes of stack that Linux 6.1 allows all calls together.
+ */
+static __always_inline int aead_crypt(struct aead *a, __u32 len)
 {
 	struct aead_loop loop = { .aead = a };
 	const word64 *block1;
