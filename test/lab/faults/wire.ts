@@ -99,6 +99,21 @@ const altered = overBadCables('in 3 % of the packets one bit is turned', { alter
   return `${outcome.tally.altered} altered, as many counted as bad_icv`;
 });
 
+const heldBack = overBadCables(
+  'a third of the packets is held back and overtaken',
+  { hold: 1 / 3 },
+  (outcome) => {
+    const { tally, numbered } = outcome;
+    if (tally.held === 0 || numbered.overtaken === 0) throw new Error('the cable kept the order');
+    expectNone(
+      'reasons rose',
+      [...outcome.dropped].map(([reason, by]) => `${reason} by ${by}`),
+    );
+    expectNothingMissing(outcome);
+    return `${tally.held} held back, ${numbered.overtaken} numbered datagrams overtaken, none missing`;
+  },
+);
+
 const allAtOnce = overBadCables(
   'loss, copies, altered bits and another order at once',
   { lose: 0.01, alter: 0.01, copy: 0.1, hold: 0.2 },
@@ -185,4 +200,12 @@ const nothingWhole: ProofOf = {
     }),
 };
 
-export const WIRE_FAULTS: readonly ProofOf[] = [lossy, copied, altered, allAtOnce, pulled, nothingWhole];
+export const WIRE_FAULTS: readonly ProofOf[] = [
+  lossy,
+  copied,
+  altered,
+  heldBack,
+  allAtOnce,
+  pulled,
+  nothingWhole,
+];
