@@ -1,7 +1,8 @@
 // The records of a cluster that exists as records only, made in a process of its own: issuing thousands of certificates
-// leaves garbage that nobody is to measure. Writes them to files; knows nothing of buses and agents.
+// leaves garbage that nobody is to measure. Writes them to files, which serve later runs too while their leases last;
+// knows nothing of buses and agents.
 import { generateKeyPairSync } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { box } from 'tweetnacl';
 import {
@@ -17,7 +18,9 @@ import { signAnnouncement } from '../../agent/identity/record';
 import { ESP_PORT, TRUST_DOMAIN, VNI } from '../lab/layout';
 
 export const OWN = 'node0' as NodeName;
-const LEASE_MS = 4 * 3600_000;
+const LEASE_MS = 20 * 3600_000;
+/** A lease that is nearer to its end might end in a run. */
+const LEAST_LEASE_MS = 3600_000;
 
 export const vtepOf = (index: number): IpAddress => `100.64.${index >> 8}.${index & 255}` as IpAddress;
 /** @param second the prefix that a change adds */
@@ -39,6 +42,18 @@ export interface ClusterFiles {
 }
 
 const fileOf = (dir: string): string => join(dir, 'records.json');
+const stampOf = (dir: string): string => join(dir, 'made.json');
+
+/** Whether the folder holds such a cluster whose leases last for another run. */
+export function isPrepared(dir: string, nodes: number, changes: number): boolean {
+  try {
+    const made = JSON.parse(readFileSync(stampOf(dir), 'utf8')) as Record<string, unknown>;
+    const fits = made.nodes === nodes && made.changes === changes && made.podsOfNode === PODS_OF_NODE;
+    return fits && Number(made.leasesEndMs) > Date.now() + LEAST_LEASE_MS;
+  } catch {
+    return false;
+  }
+}
 
 export function readCluster(dir: string): ClusterFiles {
   const read = ([key, value]: [string, string]): SavedRecord => ({
@@ -111,9 +126,11 @@ class Maker {
 
 const base64 = (value: Uint8Array): string => Buffer.from(value).toString('base64');
 
-/** A CA, our own node's key and certificate, and everybody else's records. */
-async function make(dir: string, nodes: number, changes: number): Promise<void> {
+/** A CA, our own node's key and certificate, and everybody else's records; whole or not there. */
+async function make(target: string, nodes: number, changes: number): Promise<void> {
   const nowMs = Date.now();
+  const dir = `${target}.${process.pid}`;
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
   const caDir = join(dir, 'ca');
   await initCa(caDir, { trustDomain: TRUST_DOMAIN, days: 365, prefixes: [], parent: undefined }, nowMs);
   const issuer = await openCa(caDir, nowMs);
@@ -131,6 +148,10 @@ async function make(dir: string, nodes: number, changes: number): Promise<void> 
     if (values[1] !== undefined) next.push([`node${index}`, values[1]]);
   }
   writeFileSync(fileOf(dir), JSON.stringify({ records, pods, changes: next }));
+  const made = { nodes, changes, podsOfNode: PODS_OF_NODE, leasesEndMs: nowMs + LEASE_MS };
+  writeFileSync(stampOf(dir), JSON.stringify(made));
+  rmSync(target, { recursive: true, force: true });
+  renameSync(dir, target);
 }
 
 if (require.main === module) {

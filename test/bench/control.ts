@@ -2,7 +2,7 @@
 // exists as records only. Measures the time until the bus is read and everything programmed, how long the event loop
 // stands still, the agent's own memory, and what one changed record costs. Several builds take turns in one run. Runs
 // itself again in a network namespace of its own, which it removes.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { decodeOverlay, encodeOverlayKey } from '../../agent/abi/codec';
@@ -16,7 +16,7 @@ import type { Netlink } from '../../agent/ports';
 import { Broker, type Stranger } from '../kafka/broker';
 import { inNetns, ipBatch, run, tryRun, until } from '../lab/command';
 import { packageRoot, VNI } from '../lab/layout';
-import { type ClusterFiles, prefixOf, readCluster, type SavedRecord, vtepOf } from './cluster';
+import { type ClusterFiles, isPrepared, prefixOf, readCluster, type SavedRecord, vtepOf } from './cluster';
 import { quantile } from './quantile';
 import { Subject } from './subject';
 
@@ -25,6 +25,8 @@ const STEADY_MS = 15_000;
 const SETTLE_MS = 2000;
 const REST_MS = 300;
 const LIMIT_MS = 180_000;
+/** For thousands of certificates. */
+const PREPARE_LIMIT_MS = 900_000;
 const GATEWAY = '100.127.255.254';
 
 interface Figures {
@@ -147,10 +149,20 @@ async function measureOne(
   };
 }
 
+const preparedDir = (nodes: number): string => join(packageRoot(), `build/bench/cluster-${nodes}`);
+
+/** Issuing thousands of certificates takes minutes: what a former run has made serves again. */
+function prepare(nodes: number): void {
+  const target = preparedDir(nodes);
+  if (isPrepared(target, nodes, CHANGES)) return;
+  const maker = join(__dirname, 'cluster.js');
+  run([process.execPath, maker, target, String(nodes), String(CHANGES)], '', PREPARE_LIMIT_MS);
+}
+
 /** In the namespace: everything measured, as JSON in a file. */
 async function measure(dir: string, nodes: number, builds: readonly string[]): Promise<void> {
-  run([process.execPath, join(__dirname, 'cluster.js'), dir, String(nodes), String(CHANGES)], '', LIMIT_MS);
-  const cluster = readCluster(dir);
+  const cluster = readCluster(preparedDir(nodes));
+  cpSync(join(preparedDir(nodes), 'own'), join(dir, 'own'), { recursive: true });
   const native = loadNative();
   const netlink = createNetlink(native);
   const broker = new Broker();
@@ -203,6 +215,7 @@ function show(result: Figures): void {
 }
 
 function main(nodes: number, builds: readonly string[]): void {
+  prepare(nodes);
   const dir = mkdtempSync(join(tmpdir(), 'vxseal-bench-'));
   const netns = `vxbench-control-${process.pid}`;
   try {
@@ -235,12 +248,15 @@ function main(nodes: number, builds: readonly string[]): void {
   }
 }
 
-const USAGE = `usage: scripts/bench control [NODES, default 5000] [--beside FOLDER]...
+const USAGE = `usage: scripts/bench control [NODES, default 5000] [--prepare] [--beside FOLDER]...
+  --prepare         only make the records, which later runs use
   --beside FOLDER   another installation, built, measured before this one in the same run`;
 
-function parse(argv: readonly string[]): { nodes: number; builds: string[] } {
+function parse(argv: readonly string[]): { nodes: number; builds: string[]; only: boolean } {
   const rest = [...argv];
   const nodes = /^[1-9]\d{0,3}$/.test(rest[0] ?? '') ? Number(rest.shift()) : 5000;
+  const only = rest[0] === '--prepare';
+  if (only) rest.shift();
   const builds: string[] = [];
   for (let option = rest.shift(); option !== undefined; option = rest.shift()) {
     const value = rest.shift();
@@ -248,7 +264,7 @@ function parse(argv: readonly string[]): { nodes: number; builds: string[] } {
     if (option !== '--beside') throw new Error(USAGE);
     builds.push(resolve(value));
   }
-  return { nodes, builds: [...builds, packageRoot()] };
+  return { nodes, builds: [...builds, packageRoot()], only };
 }
 
 const [first = '', ...rest] = process.argv.slice(2);
@@ -263,8 +279,9 @@ if (first === '--inside') {
   );
 } else {
   try {
-    const { nodes, builds } = parse(process.argv.slice(2));
-    main(nodes, builds);
+    const { nodes, builds, only } = parse(process.argv.slice(2));
+    if (only) prepare(nodes);
+    else main(nodes, builds);
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);
     process.exitCode = 1;

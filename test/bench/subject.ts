@@ -15,7 +15,7 @@ const ANSWER_MS = 120_000;
 const CLUSTER_RANGE = '10.0.0.0/8';
 
 export interface SubjectFolders {
-  /** With `own` and `ca`; what the subject makes goes below it. */
+  /** With `own`; what the subject makes goes below it. */
   readonly dir: string;
   /** Of the build that is measured. */
   readonly installation: string;
@@ -73,7 +73,10 @@ export class Subject {
   }
 
   start(): void {
-    const argv = ['-r', join(__dirname, 'gauge.js'), this.cli, 'agent', '--config', this.config];
+    // For a profile: BENCH_NODE_OPTIONS='--cpu-prof --cpu-prof-dir=/tmp/profile'.
+    const options = (process.env.BENCH_NODE_OPTIONS ?? '').split(' ').filter((option) => option !== '');
+    const preload = ['-r', join(__dirname, 'gauge.js')];
+    const argv = [...options, ...preload, this.cli, 'agent', '--config', this.config];
     const log = openSync(this.log, 'w', 0o600);
     const env = { ...process.env, BENCH_GAUGE: this.gauge };
     this.child = spawn(process.execPath, argv, { stdio: ['ignore', log, log], env });
