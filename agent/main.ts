@@ -230,7 +230,7 @@ function rememberingBus(config: Config, clock: Clock, log: Log, identity: Renewa
   const path = join(config.stateDir, 'topology');
   return new RememberingBus({
     bus: topologyBus(config, clock, log),
-    cache: new TopologyCache({ path, topics: [NODES_TOPIC, PODS_TOPIC], clock, log }),
+    cache: new TopologyCache({ path, clock, log }),
     clock,
     verify: (record, nowMs) => identity.current().verify(record, nowMs, config.overlay.vni),
   });

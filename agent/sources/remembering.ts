@@ -22,14 +22,12 @@ export class RememberingBus implements TopologyBus {
   /** As the bus's; what was kept is delivered first. Throws VxsealError 'state' when that cannot be read. */
   async start(receive: (record: BusRecord) => void): Promise<void> {
     const { bus, cache, clock, verify } = this.parts;
-    const { records, aliveMs } = await cache.load();
-    this.#aliveMs = aliveMs;
-    for (const record of records) {
+    this.#aliveMs = await cache.load(async (record) => {
       const verified = await verify(record, clock.nowMs());
-      if (!verified.ok) continue; // a root or a certificate has ended since, or the file was changed
+      if (!verified.ok) return; // a root or a certificate has ended since, or the file was changed
       cache.holds(record, verified.value.announcement);
       receive(record);
-    }
+    });
     await bus.start(receive);
     cache.watch(() => bus.status().connected);
   }

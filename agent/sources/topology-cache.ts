@@ -1,62 +1,87 @@
-// The last known topology on disk: the signed records themselves, one file each, so that an agent that starts while
-// the bus is down knows its peers. It stores no trust: what it hands out is verified like anything from a bus, and
-// whoever changes a file changes nothing but what is refused. The order of records is not held here either (seen.ts).
+// The last known topology on disk: the signed records themselves, in one file that grows at its end, so that an agent
+// that starts while the bus is down knows its peers. It stores no trust: what it hands out is verified like anything
+// from a bus, and whoever changes the file changes nothing but what is refused. The order of records is not held here
+// either (seen.ts).
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MAX_RECORD_BYTES } from '../core/payload';
 import { compareOrder, type RecordOrder } from '../core/roster';
 import { MAX_LEASE_MS, MAX_SKEW_MS } from '../core/verify';
 import { VxsealError } from '../errors';
-import { errnoOf, UNFINISHED_PREFIX } from '../files';
+import { errnoOf } from '../files';
 import type { BusRecord, Clock, Log } from '../ports';
-import { decodeFileName, encodeFileName } from './filename';
+import { encodeEntry, type LogEntry } from './topology-entry';
+import { TopologyLog } from './topology-log';
 
+const LOG_NAME = 'records.log';
 /** Its time says when the bus last gave a sign of life. */
 const ALIVE_NAME = '.alive';
 const ALIVE_EVERY_MS = 30_000;
-/** By then the lease of whatever is in the file has ended. */
+/** By then the lease of whatever is in an entry has ended. */
 const KEEP_MS = MAX_LEASE_MS + MAX_SKEW_MS;
+/** Entries that nobody needs any more are left in the file up to as many as there are others, and this many. */
+const LEAST_DEAD = 1024;
 
 export interface TopologyCacheParts {
   readonly path: string;
-  readonly topics: readonly string[];
   readonly clock: Clock;
   readonly log: Log;
 }
 
+/** Of the last entry of a key. */
+interface Kept {
+  readonly digest: string;
+  /** Undefined until the record was verified. */
+  readonly order: RecordOrder | undefined;
+}
+
+interface Pending {
+  readonly id: string;
+  readonly kept: Kept;
+  readonly bytes: Buffer;
+}
+
 export class TopologyCache {
+  readonly #log: TopologyLog;
   /** Of what is in the file, by topic and key. */
-  readonly #kept = new Map<string, { readonly digest: string; readonly order: RecordOrder }>();
+  readonly #kept = new Map<string, Kept>();
+  /** What waits for the next write, which takes all of it at once. */
+  #pending: Pending[] = [];
+  #queued: Promise<void> | undefined;
   #writing = Promise.resolve();
-  #unfinished = 0;
+  /** Entries of the file. */
+  #notBefore = 0;
   #failed = false;
   #cancelAlive: () => void = () => undefined;
 
-  constructor(private readonly parts: TopologyCacheParts) {}
+  constructor(private readonly parts: TopologyCacheParts) {
+    this.#log = new TopologyLog(join(parts.path, LOG_NAME));
+  }
 
   /**
-   * What a former process kept. Files that are too old, too large or of other names are passed over, the old ones
-   * removed. Throws VxsealError 'state' when the folder can be neither made nor read.
-   * @returns the records in no order, and the wall clock of the bus's last sign of life, 0 for never
+   * What a former process kept, in the order in which it was written: of two records of a key the later one counts.
+   * What is too old is left out, and what is behind damage. Throws VxsealError 'state' when the folder can be neither
+   * made nor read.
+   * @param take is waited for
+   * @returns the wall clock of the bus's last sign of life, 0 for never
    */
-  async load(): Promise<{ readonly records: readonly BusRecord[]; readonly aliveMs: number }> {
-    const records: BusRecord[] = [];
+  async load(take: (record: BusRecord) => Promise<void>): Promise<number> {
+    const { path } = this.parts;
     try {
-      for (const topic of this.parts.topics) {
-        const folder = join(this.parts.path, topic);
-        await mkdir(folder, { recursive: true, mode: 0o700 });
-        for (const name of await readdir(folder)) {
-          const record = await this.#read(topic, name);
-          if (record !== undefined) records.push(record);
-        }
-      }
-      const alive = await stat(join(this.parts.path, ALIVE_NAME)).catch(() => undefined);
-      return { records, aliveMs: Math.floor(alive?.mtimeMs ?? 0) };
+      await mkdir(path, { recursive: true, mode: 0o700 });
+      await this.#clear();
+      await this.#log.load(async (entry) => {
+        if (this.#isDead(entry)) return;
+        const { topic, key, value } = entry;
+        this.#kept.set(idOf(entry), { digest: digestOf(value), order: undefined });
+        await take({ topic, key, value });
+      });
+      return Math.floor((await stat(join(path, ALIVE_NAME)).catch(() => undefined))?.mtimeMs ?? 0);
     } catch (error) {
+      if (errnoOf(error) === '') throw error;
       throw new VxsealError(
         'state',
-        `${this.parts.path}: the last known topology cannot be read: ${errnoOf(error) || String(error)}`,
+        `${path}: the last known topology cannot be read: ${errnoOf(error)}`,
         'check the owner, mode and file system of the state directory',
         { cause: error },
       );
@@ -69,21 +94,24 @@ export class TopologyCache {
    * peers' keys in the kernel. Never throws: the first failure is logged.
    */
   async keep({ topic, key, value }: BusRecord, order: RecordOrder): Promise<void> {
-    const name = encodeFileName(key);
-    if (value === undefined || name === undefined) return;
-    const id = `${topic}\n${key}`;
-    const digest = digestOf(value);
-    const kept = this.#kept.get(id);
-    if (kept !== undefined && (kept.digest === digest || compareOrder(order, kept.order) < 0)) return;
-    this.#kept.set(id, { digest, order });
-    // One after the other: of two records of one key the later one must end up in the file.
-    this.#writing = this.#writing.then(() => this.#write(join(this.parts.path, topic), name, value));
-    await this.#writing;
+    if (value === undefined) return;
+    const bytes = encodeEntry({ topic, key, value, writtenMs: this.parts.clock.nowMs() });
+    if (bytes === undefined) return;
+    const { generation, sequence } = order;
+    const kept = { digest: digestOf(value), order: { generation, sequence } };
+    this.#pending.push({ id: idOf({ topic, key }), kept, bytes });
+    // What comes while a write is under way shares the next one.
+    this.#queued ??= this.#writing = this.#writing.then(() => {
+      this.#queued = undefined;
+      return this.#write(this.#pending.splice(0));
+    });
+    await this.#queued;
   }
 
   /** Tells that the file of the record holds it already. */
-  holds({ topic, key, value }: BusRecord, order: RecordOrder): void {
-    if (value !== undefined) this.#kept.set(`${topic}\n${key}`, { digest: digestOf(value), order });
+  holds({ topic, key, value }: BusRecord, { generation, sequence }: RecordOrder): void {
+    if (value === undefined) return;
+    this.#kept.set(idOf({ topic, key }), { digest: digestOf(value), order: { generation, sequence } });
   }
 
   /** Notes from now on when the bus is alive. */
@@ -101,27 +129,49 @@ export class TopologyCache {
     await this.#writing;
   }
 
-  async #read(topic: string, name: string): Promise<BusRecord | undefined> {
-    const path = join(this.parts.path, topic, name);
-    const key = decodeFileName(name);
-    const found = await stat(path);
-    const tooOld = found.mtimeMs + KEEP_MS < this.parts.clock.nowMs();
-    if (tooOld || name.startsWith(UNFINISHED_PREFIX)) await rm(path, { force: true, recursive: true });
-    if (tooOld || key === undefined || !found.isFile() || found.size > MAX_RECORD_BYTES) return undefined;
-    return { topic, key, value: new Uint8Array(await readFile(path)) };
+  /** What no process of ours writes any more: halves of files, and one file a record as older agents had it. */
+  async #clear(): Promise<void> {
+    for (const name of await readdir(this.parts.path))
+      if (name !== LOG_NAME && name !== ALIVE_NAME)
+        await rm(join(this.parts.path, name), { recursive: true, force: true });
   }
 
-  async #write(folder: string, name: string, value: Uint8Array): Promise<void> {
-    this.#unfinished += 1;
-    const unfinished = join(folder, `${UNFINISHED_PREFIX}${process.pid}-${this.#unfinished}`);
+  #isDead({ writtenMs }: LogEntry): boolean {
+    return writtenMs + KEEP_MS < this.parts.clock.nowMs();
+  }
+
+  async #write(pending: readonly Pending[]): Promise<void> {
     try {
-      await writeFile(unfinished, value, { mode: 0o600, flag: 'wx' });
-      await rename(unfinished, join(folder, name));
+      const wanted = new Map<string, Pending>();
+      for (const each of pending) {
+        const before = wanted.get(each.id)?.kept ?? this.#kept.get(each.id);
+        if (before === undefined || comesAfter(each.kept, before)) wanted.set(each.id, each);
+      }
+      if (wanted.size === 0) return;
+      await this.#log.append([...wanted.values()].map(({ bytes }) => bytes));
+      for (const { id, kept } of wanted.values()) this.#kept.set(id, kept);
+      if (this.#log.entries > Math.max(2 * this.#kept.size + LEAST_DEAD, this.#notBefore))
+        await this.#compact();
       this.#failed = false;
     } catch (error) {
-      await rm(unfinished, { force: true }).catch(() => undefined);
+      if (this.#log.entries === 0) this.#kept.clear();
       this.#tell(error);
     }
+  }
+
+  /** Reads and writes all of it: not again for a good while when it fails. */
+  async #compact(): Promise<void> {
+    this.#notBefore = this.#log.entries + this.#kept.size + LEAST_DEAD;
+    const found = new Set<string>();
+    await this.#log.rewrite((entry) => {
+      const id = idOf(entry);
+      if (this.#isDead(entry) || found.has(id)) return false;
+      const isLast = this.#kept.get(id)?.digest === digestOf(entry.value);
+      if (isLast) found.add(id);
+      return isLast;
+    });
+    for (const id of [...this.#kept.keys()]) if (!found.has(id)) this.#kept.delete(id);
+    this.#notBefore = 0;
   }
 
   async #touch(nowMs: number): Promise<void> {
@@ -139,10 +189,18 @@ export class TopologyCache {
     if (this.#failed) return;
     this.#failed = true;
     this.parts.log.error(
-      { folder: this.parts.path, errno: errnoOf(error) },
+      { folder: this.parts.path, errno: errnoOf(error), reason: String(error) },
       'last known topology cannot be kept: an agent that starts while the bus is down will not know its peers',
     );
   }
+}
+
+const idOf = ({ topic, key }: Pick<BusRecord, 'topic' | 'key'>): string => `${topic}\n${key}`;
+
+/** What was not verified again in this process gives way to whatever was, unless it is the same. */
+function comesAfter(next: Kept, before: Kept): boolean {
+  if (next.digest === before.digest || next.order === undefined) return false;
+  return before.order === undefined || compareOrder(next.order, before.order) >= 0;
 }
 
 const digestOf = (value: Uint8Array): string => createHash('sha256').update(value).digest('base64');

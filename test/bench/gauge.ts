@@ -1,7 +1,11 @@
 // Preloaded into an agent that is measured (node -r): how long its event loop stood still, its processor time and its
-// memory. On SIGUSR2 writes them to the file that BENCH_GAUGE names, and begins anew.
-import { renameSync, writeFileSync } from 'node:fs';
+// memory. On SIGUSR2 writes them to the file that BENCH_GAUGE names, and begins anew. With BENCH_PROFILE=FOLDER also a
+// profile of the processor's time up to each of these moments, and one of the heap at the last of them so far.
+import { existsSync, renameSync, writeFileSync } from 'node:fs';
+import { Session } from 'node:inspector';
+import { dirname, join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { writeHeapSnapshot } from 'node:v8';
 
 export interface Reading {
   /** Milliseconds beyond the resolution. */
@@ -39,5 +43,33 @@ function begin(file: string): void {
   });
 }
 
-const file = process.env.BENCH_GAUGE;
-if (file !== undefined) begin(file);
+const SAMPLE_US = 1000;
+const LOOK_MS = 50;
+
+/** @param socket of the agent: once it is there, its programs are loaded, which the profiler's signals would hinder */
+function profile(folder: string, socket: string): void {
+  const session = new Session();
+  session.connect();
+  let count = 0;
+  const waiting = setInterval(() => {
+    if (!existsSync(socket)) return;
+    clearInterval(waiting);
+    session.post('Profiler.enable');
+    session.post('Profiler.setSamplingInterval', { interval: SAMPLE_US });
+    session.post('Profiler.start');
+    process.on('SIGUSR2', () => {
+      session.post('Profiler.stop', (_, { profile }) => {
+        count += 1;
+        writeFileSync(join(folder, `${count}.cpuprofile`), JSON.stringify(profile));
+        writeHeapSnapshot(join(folder, 'last.heapsnapshot'));
+        session.post('Profiler.start');
+      });
+    });
+  }, LOOK_MS);
+}
+
+const { BENCH_GAUGE: file, BENCH_PROFILE: folder } = process.env;
+if (file !== undefined) {
+  begin(file);
+  if (folder !== undefined) profile(folder, join(dirname(file), 'run/agent.sock'));
+}

@@ -73,10 +73,7 @@ export class Subject {
   }
 
   start(): void {
-    // For a profile: BENCH_NODE_OPTIONS='--cpu-prof --cpu-prof-dir=/tmp/profile'.
-    const options = (process.env.BENCH_NODE_OPTIONS ?? '').split(' ').filter((option) => option !== '');
-    const preload = ['-r', join(__dirname, 'gauge.js')];
-    const argv = [...options, ...preload, this.cli, 'agent', '--config', this.config];
+    const argv = ['-r', join(__dirname, 'gauge.js'), this.cli, 'agent', '--config', this.config];
     const log = openSync(this.log, 'w', 0o600);
     const env = { ...process.env, BENCH_GAUGE: this.gauge };
     this.child = spawn(process.execPath, argv, { stdio: ['ignore', log, log], env });

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SystemClock } from '../../agent/clock';
 import { RecordIntake } from '../../agent/control/records';
-import { NODES_TOPIC, PODS_TOPIC, type PodContent, SUITE } from '../../agent/core/announcement';
+import { type PodContent, SUITE } from '../../agent/core/announcement';
 import type { OwnClaims } from '../../agent/core/conflicts';
 import type { IpAddress, NodeName, Prefix, Vni } from '../../agent/core/ids';
 import { initCa, openCa } from '../../agent/identity/ca';
@@ -93,7 +93,6 @@ export class Member {
     const { clock, log } = this;
     const cache = new TopologyCache({
       path: join(stateDir, 'topology'),
-      topics: [NODES_TOPIC, PODS_TOPIC],
       clock,
       log,
     });
