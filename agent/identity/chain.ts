@@ -30,7 +30,8 @@ export type ChainReason =
   | 'outside-issuer'; // address blocks or VNIs the issuer does not have
 
 export interface VerifiedIdentity extends Grant {
-  /** Earliest end of the chain, wall clock in milliseconds. */
+  /** Latest beginning and earliest end of the path, its root included; wall clock in milliseconds. */
+  readonly notBeforeMs: number;
   readonly notAfterMs: number;
   /** Lower-case hex. */
   readonly serial: string;
@@ -73,6 +74,7 @@ export function verifyChain(
     vteps: leaf.addresses,
     prefixes: prefixesOf(blocks.value),
     vnis,
+    notBeforeMs: Math.max(...path.map((certificate) => certificate.notBeforeMs)),
     notAfterMs: Math.min(...path.map((certificate) => certificate.notAfterMs)),
     serial: leaf.serial,
     leaf,

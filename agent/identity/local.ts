@@ -13,6 +13,7 @@ import { errnoOf } from '../files';
 import type { BusRecord } from '../ports';
 import { type Certificate, parseCertificate } from './certificate';
 import { type ChainReason, type VerifiedIdentity, verifyChain } from './chain';
+import { ChainMemory } from './chainmemory';
 import { decodePem } from './pem';
 import { verifyPolicy } from './policyrecord';
 import { signAnnouncement, verifyRecord } from './record';
@@ -97,6 +98,7 @@ function localIdentity(
   );
   const signer = { privateKey, chain: presented.map((certificate) => certificate.der) };
   const { node, trustDomain, vteps, prefixes, vnis, notAfterMs, serial } = identity;
+  const chains = new ChainMemory(roots, trustDomain);
   return {
     node,
     trustDomain,
@@ -113,7 +115,8 @@ function localIdentity(
       ...[...revoked.authors].sort().map((author) => `policy ${author}`),
     ]),
     sign: (announcement) => signAnnouncement(announcement, signer),
-    verify: (record, nowMs, hostVni) => verifyRecord(record, { roots, revoked, trustDomain, nowMs, hostVni }),
+    verify: (record, nowMs, hostVni) =>
+      verifyRecord(record, { roots, revoked, chains, trustDomain, nowMs, hostVni }),
     verifyPolicy: (record, nowMs, hostVni) =>
       verifyPolicy(record, { roots, revoked, trustDomain, nowMs, hostVni }),
   };

@@ -60,7 +60,7 @@ export async function verifyPolicy(
     return refuse(reason, `${verified.reason}: ${verified.detail}`);
   }
   const author = verified.value;
-  const payload = openJws(jws, author);
+  const payload = await openJws(jws, author);
   if (!payload.ok) return payload;
   // Behind the signature: that a name is revoked must not be said of who did not sign with it.
   const why = revocationOf(context.revoked ?? NOTHING_REVOKED, author.author, author.path, 'policy');
