@@ -29,6 +29,10 @@ import { type RecordCounts, Refusals } from './refusals';
 
 /** Records verified at once; the rest waits, so that a flood does not hold the event loop. */
 const BATCH = 64;
+/** Of node records, until their orders are written again: the file holds all of them, and is written with fsync. */
+const UNWRITTEN = 1024;
+/** Between looks for what can be forgotten, which are at all records. */
+const SWEEP_MS = 60_000;
 /** Records kept that other roots or revocations may make good. A flood of forgeries pushes out only its like. */
 const MAX_DOUBTFUL = 1024;
 /** Reasons that depend on what we trust, not on the record. */
@@ -63,6 +67,9 @@ export class RecordIntake {
   private roster: Roster;
   private readonly claims: PodRoster;
   private claimsSaved: number;
+  /** Node records that changed an order which is not written yet. */
+  private unwritten = 0;
+  private sweptMs = Number.NEGATIVE_INFINITY;
   /** By topic and key: of two records for one key only the later one stands on the bus. */
   private readonly waiting = new Map<string, BusRecord>();
   private working: Promise<void> | undefined;
@@ -194,21 +201,32 @@ export class RecordIntake {
 
   private async work(): Promise<void> {
     while (this.waiting.size > 0) {
-      const batch = [...this.waiting].slice(0, BATCH);
-      for (const [key] of batch) this.waiting.delete(key);
-      const judged = await Promise.all(batch.map(([, record]) => this.judge(record)));
-      await this.take(judged.filter((each) => each !== undefined));
+      const judged = await Promise.all(this.nextBatch().map((record) => this.judge(record)));
+      this.take(judged.filter((each) => each !== undefined));
+      if (this.unwritten >= UNWRITTEN) await this.keepOrders();
     }
-    await this.saveClaims();
+    this.sweep();
+    if (this.unwritten > 0) await this.keepOrders();
+    if (this.claims.version !== this.claimsSaved) await this.keepClaims();
   }
 
-  private async take(judged: readonly Judged[]): Promise<void> {
+  private nextBatch(): BusRecord[] {
+    const batch: BusRecord[] = [];
+    for (const [key, record] of this.waiting) {
+      if (batch.length === BATCH) break;
+      this.waiting.delete(key);
+      batch.push(record);
+    }
+    return batch;
+  }
+
+  private take(judged: readonly Judged[]): void {
     const ofNodes = judged.filter(({ record, verified }) => {
       if (!isPodRecord(verified)) return true;
       this.takePod(record, verified);
       return false;
     });
-    if (ofNodes.length > 0) await this.takeNodes(ofNodes);
+    if (ofNodes.length > 0) this.takeNodes(ofNodes);
   }
 
   private takePod(record: BusRecord, verified: VerifiedPodRecord): void {
@@ -221,43 +239,46 @@ export class RecordIntake {
     this.standing.set(keyOf(record), record);
   }
 
-  private async takeNodes(judged: readonly Judged[]): Promise<void> {
+  private takeNodes(judged: readonly Judged[]): void {
     const { roster, outcomes } = fold(
       this.roster,
       judged.map(({ verified }) => verified as VerifiedAnnouncement),
     );
-    this.roster = sweep(roster, this.leaseNowMs(), KEEP_MS);
+    this.roster = roster;
     for (const [index, outcome] of outcomes.entries()) {
       if (outcome === 'superseded') this.count(outcome);
       else this.acceptedCount += 1;
+      if (outcome === 'accepted') this.unwritten += 1;
       const each = judged[index];
       if (each === undefined || outcome === 'superseded') continue;
       this.standing.set(keyOf(each.record), each.record);
       this.distrusted.delete(each.verified.announcement.node);
     }
-    if (!outcomes.includes('accepted')) return;
-    await this.keepOrders();
   }
 
   private keepOrders(): Promise<void> {
+    this.unwritten = 0;
     const highest = new Map([...this.roster].map(([node, entry]) => [node, entry.highest]));
     return this.keep('nodes', this.parts.remember(highest));
   }
 
-  /** Once for all that came together: there may be tens of thousands. */
-  private async saveClaims(): Promise<void> {
+  /** Forgets what cannot count any more; whether a lease has ended is looked at whenever it matters. */
+  private sweep(): void {
+    const nowMs = this.parts.clock.nowMs();
+    if (nowMs < this.sweptMs + SWEEP_MS) return;
+    this.sweptMs = nowMs;
+    this.roster = sweep(this.roster, this.leaseNowMs(), KEEP_MS);
     this.claims.sweep(this.leaseNowMs());
     for (const [key, record] of this.standing) {
       const known =
         record.topic === PODS_TOPIC ? this.claims.has(record.key) : this.roster.has(record.key as NodeName);
       if (!known) this.standing.delete(key);
     }
-    if (this.claims.version === this.claimsSaved) return;
-    this.claimsSaved = this.claims.version;
-    await this.keepClaims();
   }
 
+  /** Once for all that came together: there may be tens of thousands. */
   private keepClaims(): Promise<void> {
+    this.claimsSaved = this.claims.version;
     return this.keep('pods', this.parts.rememberPods(this.claims.orders()));
   }
 
