@@ -6,9 +6,12 @@ import type { IpAddress, NodeName, PeerNumber, Prefix, Spi, Vni } from './core/i
 import type { ActualHook } from './core/plan';
 import type { Labels } from './core/policy';
 import type { InstalledPolicies } from './core/policytables';
+import type { Sliced } from './core/slices';
 import type {
   DatapathSettings,
   HookEntry,
+  InstalledRxSa,
+  InstalledTxSa,
   OverlayEntry,
   PeerEntry,
   PodEntry,
@@ -138,34 +141,13 @@ export interface Table<E> {
   remove(entry: E): void;
 }
 
-/** An SA as found in the maps: the key itself is not given out, only its fingerprint. */
-export interface InstalledTxSa {
-  readonly vni: Vni;
-  readonly peer: PeerNumber;
-  readonly spi: Spi;
-  /** First 8 bytes of SHA-256("vxseal/1 fingerprint" | key | salt), hex. */
-  readonly fingerprint: string;
-  readonly sequence: bigint;
-  readonly limit: bigint;
-}
-
-export interface InstalledRxSa {
-  readonly vni: Vni;
-  readonly peer: PeerNumber;
-  readonly spi: Spi;
-  readonly source: IpAddress;
-  readonly fingerprint: string;
-  readonly top: bigint;
-  /** Packets authenticated under it: the proof that the peer sends under this epoch. */
-  readonly packets: bigint;
-  /** CLOCK_MONOTONIC; 0n for never. */
-  readonly lastOpenedNs: bigint;
-}
-
 /** SAs are written once and never overwritten with the same key: a counter must not start again. */
 export interface SaTables {
   listTx(): InstalledTxSa[];
   listRx(): InstalledRxSa[];
+  /** The same in slices: each SA costs a hash. */
+  listingTx(): Sliced<InstalledTxSa[]>;
+  listingRx(): Sliced<InstalledRxSa[]>;
   /** Replaces the SA of (VNI, peer); refuses (throws a bug) when the installed key is the same. */
   putTx(sa: TxSa): void;
   /** Installs beside what is there; an SA with the same (SPI, source) and the same key is left as it is. */
@@ -396,4 +378,4 @@ export interface PodGate {
   blockers(): readonly string[];
 }
 
-export type { IpAddress, NodeName, Prefix, ProgramName };
+export type { InstalledRxSa, InstalledTxSa, IpAddress, NodeName, Prefix, ProgramName };

@@ -12,6 +12,10 @@ const LOSS_WINDOW = 20;
 /** Weight of a new sample in the smoothed round trip (RFC 6298 §2.3). */
 const RTT_GAIN = 1 / 8;
 
+/** Peers probed in one go, and the time to the next: 5,000 take less than a second. */
+const AT_ONCE = 64;
+const BETWEEN_MS = 10;
+
 type Size = 'small' | 'full';
 
 interface Sent {
@@ -54,6 +58,9 @@ export class Prober {
   private lastId: bigint;
   private mtuBytes = 0;
   private cancel: () => void = () => {};
+  /** To be probed as soon as it is their turn. */
+  private readonly waiting = new Set<PeerNumber>();
+  private cancelSending: () => void = () => {};
 
   /** @param failed told of probes that could not be sent; the peer then counts as silent, as it is. */
   constructor(
@@ -72,12 +79,25 @@ export class Prober {
     this.cancel();
     this.cancel = this.clock.after(this.settings.intervalMs, () => {
       this.start();
-      for (const [peer, track] of this.tracks) this.probe(peer, track);
+      for (const peer of this.tracks.keys()) this.waiting.add(peer);
+      this.sendWaiting();
     });
   }
 
   stop(): void {
     this.cancel();
+    this.cancelSending();
+    this.waiting.clear();
+  }
+
+  /** Some now, the others soon: thousands of probes at once would fill queues and hold up all else. */
+  private sendWaiting(): void {
+    this.cancelSending();
+    for (const peer of [...this.waiting].slice(0, AT_ONCE)) {
+      this.waiting.delete(peer);
+      this.nudge(peer);
+    }
+    if (this.waiting.size > 0) this.cancelSending = this.clock.after(BETWEEN_MS, () => this.sendWaiting());
   }
 
   /** Peers to be probed from now on; a new one is probed at once, one that is missing is forgotten. */
@@ -85,7 +105,12 @@ export class Prober {
     this.mtuBytes = mtuBytes;
     const wanted = new Set(peers);
     for (const peer of [...this.tracks.keys()]) if (!wanted.has(peer)) this.tracks.delete(peer);
-    for (const peer of wanted) if (!this.tracks.has(peer)) this.probe(peer, this.begin(peer));
+    for (const peer of wanted) {
+      if (this.tracks.has(peer)) continue;
+      this.begin(peer);
+      this.waiting.add(peer);
+    }
+    this.sendWaiting();
   }
 
   /** One more pair of probes at once: carries the proof of new keys on an idle tunnel. */
@@ -122,7 +147,7 @@ export class Prober {
     return due.filter((probe) => !probe.answered).length / due.length;
   }
 
-  private begin(peer: PeerNumber): Track {
+  private begin(peer: PeerNumber): void {
     const track: Track = {
       firstSentMs: this.clock.nowMs(),
       lastAnswerMs: { small: 0, full: 0 },
@@ -131,7 +156,6 @@ export class Prober {
       sent: [],
     };
     this.tracks.set(peer, track);
-    return track;
   }
 
   private probe(peer: PeerNumber, track: Track): void {

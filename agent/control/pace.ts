@@ -7,9 +7,13 @@ interface PaceParts {
   readonly measures: Measures;
 }
 
-export async function timedPass({ clock, measures }: PaceParts, reconciler: Reconciler): Promise<void> {
+export async function timedPass(
+  { clock, measures }: PaceParts,
+  reconciler: Reconciler,
+  fresh: boolean,
+): Promise<void> {
   const begunNs = clock.monotonicNs();
-  await reconciler.pass();
+  await reconciler.pass(fresh);
   measures.reconciled(Number(clock.monotonicNs() - begunNs) / 1e6);
   measures.drifted(reconciler.drift());
 }

@@ -6,6 +6,7 @@ import { describable } from '../core/podpayload';
 import type { RemotePod } from '../core/podroster';
 import type { PolicyPod } from '../core/policy';
 import type { RosterNode } from '../core/roster';
+import type { Sliced } from '../core/slices';
 import type { AttachedPod } from './inspection';
 import type { PodAnnouncer } from './parts';
 import type { Problems } from './problems';
@@ -19,7 +20,7 @@ const NAMED = 3;
 
 export interface PodRecordParts {
   readonly node: NodeName;
-  readonly intake: Pick<RecordIntake, 'pods' | 'ownPods'>;
+  readonly intake: Pick<RecordIntake, 'viewingPods' | 'ownPods'>;
   readonly announcer: PodAnnouncer;
   readonly problems: Problems;
   /** Labels and ports of a pod of this node. */
@@ -58,17 +59,17 @@ export class PodRecords {
     return { version: this.version, pods: this.policyPods };
   }
 
-  /** @param nodes of the node roster */
-  look(nodes: readonly RosterNode[]): readonly RemotePod[] {
+  /** @param nodes of the node roster @returns the same list as before while it says the same */
+  *looking(nodes: readonly RosterNode[]): Sliced<readonly RemotePod[]> {
     const { intake, node } = this.parts;
-    const found = intake.pods(nodes, node);
+    const found = yield* intake.viewingPods(nodes, node);
     if (!isSame(found, this.remote)) {
+      this.policyPods = yield* byPod(found.filter(({ state }) => state === 'live'));
       this.version += 1;
-      this.policyPods = byPod(found.filter(({ state }) => state === 'live'));
+      this.remote = found;
     }
-    this.remote = found;
     this.tellClaims();
-    return found;
+    return this.remote;
   }
 
   /** Never rejects: what the bus did not take is told, and done at the next pass. */
@@ -123,7 +124,7 @@ const isSame = (a: readonly RemotePod[], b: readonly RemotePod[]): boolean =>
   a.every(({ record, state }, index) => record === b[index]?.record && state === b[index]?.state);
 
 /** A pod has a record for each of its addresses. */
-function byPod(remote: readonly RemotePod[]): PolicyPod[] {
+function* byPod(remote: readonly RemotePod[]): Sliced<PolicyPod[]> {
   const pods = new Map<string, PolicyPod & { readonly addresses: IpAddress[] }>();
   for (const { record } of remote) {
     const { vni, node, uid, namespace, name, labels, ports, address } = record;
@@ -131,6 +132,7 @@ function byPod(remote: readonly RemotePod[]): PolicyPod[] {
     const known = pods.get(key);
     if (known === undefined) pods.set(key, { vni, namespace, name, labels, ports, addresses: [address] });
     else known.addresses.push(address);
+    yield;
   }
   return [...pods.values()];
 }

@@ -9,7 +9,7 @@ import {
   type VerifiedPodRecord,
   type VerifiedRecord,
 } from '../core/announcement';
-import type { OwnClaims } from '../core/conflicts';
+import { ConflictFinder, type OwnClaims } from '../core/conflicts';
 import type { NodeName } from '../core/ids';
 import { type ClaimName, type OwnClaimsView, PodRoster, type RemotePod } from '../core/podroster';
 import type { Result } from '../core/result';
@@ -21,8 +21,9 @@ import {
   type RosterNode,
   rosterFrom,
   sweep,
-  viewRoster,
+  viewing,
 } from '../core/roster';
+import { type Sliced, whole } from '../core/slices';
 import type { BusRecord, BusStatus, Clock, Log } from '../ports';
 import type { Problems } from './problems';
 import { type RecordCounts, Refusals } from './refusals';
@@ -54,6 +55,8 @@ export interface RecordParts {
   /** The same for the claims of pods' addresses. */
   readonly rememberPods: (highest: ReadonlyMap<ClaimName, RecordOrder>) => Promise<void>;
   readonly changed: () => void;
+  /** Called between records: a chance for others. */
+  readonly breathe?: () => Promise<void>;
 }
 
 interface Judged {
@@ -78,6 +81,7 @@ export class RecordIntake {
   private readonly refusals = new Map<string, number>();
   private readonly refused = new Refusals();
   private acceptedCount = 0;
+  private readonly conflicts = new ConflictFinder();
   /** As they came, to be judged anew: what the roster was made from. */
   private readonly standing = new Map<string, BusRecord>();
   /** Refused for a reason of trust. */
@@ -125,7 +129,12 @@ export class RecordIntake {
   }
 
   nodes(own: OwnClaims): RosterNode[] {
-    return viewRoster(this.roster, own, this.leaseNowMs(), this.distrusted);
+    return whole(this.viewing(own));
+  }
+
+  /** The same in slices; as it was when this was called. */
+  viewing(own: OwnClaims): Sliced<RosterNode[]> {
+    return viewing(this.roster, own, this.leaseNowMs(), new Map(this.distrusted), this.conflicts);
   }
 
   /** Why a node's records are not believed although they are well signed; undefined when they are. */
@@ -139,7 +148,12 @@ export class RecordIntake {
 
   /** Pods of other nodes, by their nodes' records. @param nodes what nodes() gave */
   pods(nodes: readonly RosterNode[], own: NodeName): RemotePod[] {
-    return this.claims.view(nodes, own, this.leaseNowMs());
+    return whole(this.viewingPods(nodes, own));
+  }
+
+  /** The same in slices. Claims that come meanwhile may be in it or not: another pass follows them. */
+  viewingPods(nodes: readonly RosterNode[], own: NodeName): Sliced<RemotePod[]> {
+    return this.claims.viewing(nodes, own, this.leaseNowMs());
   }
 
   /** What stands under our own name. */
@@ -201,8 +215,7 @@ export class RecordIntake {
 
   private async work(): Promise<void> {
     while (this.waiting.size > 0) {
-      const judged = await Promise.all(this.nextBatch().map((record) => this.judge(record)));
-      this.take(judged.filter((each) => each !== undefined));
+      this.take(await this.judgeBatch());
       if (this.unwritten >= UNWRITTEN) await this.keepOrders();
     }
     this.sweep();
@@ -210,14 +223,15 @@ export class RecordIntake {
     if (this.claims.version !== this.claimsSaved) await this.keepClaims();
   }
 
-  private nextBatch(): BusRecord[] {
-    const batch: BusRecord[] = [];
+  private async judgeBatch(): Promise<Judged[]> {
+    const judging: Promise<Judged | undefined>[] = [];
     for (const [key, record] of this.waiting) {
-      if (batch.length === BATCH) break;
       this.waiting.delete(key);
-      batch.push(record);
+      judging.push(this.judge(record));
+      if (judging.length === BATCH) break;
+      await this.parts.breathe?.();
     }
-    return batch;
+    return (await Promise.all(judging)).filter((each) => each !== undefined);
   }
 
   private take(judged: readonly Judged[]): void {

@@ -1,11 +1,11 @@
 // The control room put together: what a pass is followed by, and the answers the API gives. It holds the parts and
 // little state of its own; bus, kernel, files and signing come in through the ports.
 import type { OwnClaims } from '../core/conflicts';
-import type { PeerNumber } from '../core/ids';
 import { suiteOf } from '../core/psk';
 import type { VxsealError } from '../errors';
 import type { CniAnswer, CniAnswerer } from '../ports';
 import { Adoption } from './adoption';
+import { Causes } from './causes';
 import { Epochs } from './epochs';
 import { Flows } from './flows';
 import { Intakes } from './intakes';
@@ -13,7 +13,6 @@ import { Prober } from './liveness';
 import { Loop } from './loop';
 import { timedPass } from './pace';
 import type { RoomParts, RoomSettings } from './parts';
-import { PeerIndex } from './peerindex';
 import { PeerStates } from './peerstates';
 import { PodRecords } from './podrecords';
 import { PodStore } from './pods';
@@ -22,9 +21,10 @@ import { PolicyIntake } from './policyrecords';
 import { Problems } from './problems';
 import { Publication } from './publication';
 import { judgeReadiness } from './readiness';
-import { type Picture, Reconciler } from './reconciler';
+import { Reconciler } from './reconciler';
 import { RecordIntake } from './records';
 import { sharedView } from './sharedview';
+import { Slices } from './slices';
 import type {
   AgentView,
   AttachRequest,
@@ -41,10 +41,10 @@ import {
   adoptionView,
   busView,
   dropViews,
-  epochView,
   hookViews,
   missingHooks,
   missingOfPod,
+  nodeView,
   peerName,
   peerViews,
   podView,
@@ -52,6 +52,7 @@ import {
   type ViewParts,
 } from './view';
 import { Warnings } from './warnings';
+import { PeerWatch, probeProblem } from './watch';
 
 export class ControlRoom implements AgentView {
   private readonly problems: Problems;
@@ -68,11 +69,12 @@ export class ControlRoom implements AgentView {
   private readonly publication: Publication;
   private readonly warnings: Warnings;
   private readonly view: ViewParts;
+  private readonly watch: PeerWatch;
   private readonly flows: Flows;
   private readonly policyKeeper: PolicyKeeper;
   private readonly startedMs: number;
-  /** Peer -> fingerprints of its sending SAs at the last pass. */
-  private sendingUnder = new Map<PeerNumber, string>();
+  private readonly slices: Slices;
+  private readonly causes = new Causes();
 
   constructor(
     private readonly settings: RoomSettings,
@@ -80,6 +82,7 @@ export class ControlRoom implements AgentView {
   ) {
     const { clock, log, datapath, netlink, identity } = parts;
     this.startedMs = clock.nowMs();
+    this.slices = new Slices(clock);
     this.problems = new Problems(clock, log);
     this.states = new PeerStates(clock, log);
     const busStatus = () => parts.bus.status();
@@ -89,20 +92,7 @@ export class ControlRoom implements AgentView {
     this.pods = this.makePods();
     this.adoption = new Adoption(settings.overlay, parts.adopted, this.problems);
     this.cni = parts.cni(this.pods);
-    this.reconciler = new Reconciler(settings, {
-      clock,
-      netlink,
-      datapath,
-      tuner: parts.tuner,
-      epochs: this.epochs,
-      problems: this.problems,
-      psk: parts.psk,
-      grantedVteps: () => parts.identity().grant.vteps,
-      roster: this.intakes.nodes,
-      pods: this.pods,
-      remotePods: (nodes) => this.podRecords.look(nodes),
-      adopted: (nodes) => this.adoption.look(nodes, this.podRecords.list()),
-    });
+    this.reconciler = this.makeReconciler();
     this.podRecords = new PodRecords({
       node: settings.node,
       intake: this.intakes.nodes,
@@ -121,8 +111,8 @@ export class ControlRoom implements AgentView {
       clock,
       datapath,
       settings.probes,
-      (peer, error) => this.problems.reportError(`probe to ${this.nameOf(peer)}`, error),
-      () => this.loop.kick(),
+      (peer, error) => this.problems.reportError(probeProblem(this.reconciler.picture(), peer), error),
+      () => this.kickFresh(),
     );
     this.flows = new Flows({
       clock,
@@ -151,6 +141,7 @@ export class ControlRoom implements AgentView {
       problems: this.problems,
       probeTimeoutMs: settings.probes.timeoutMs,
     };
+    this.watch = new PeerWatch(this.view);
   }
 
   /** The data plane must be open. Throws VxsealError for what makes a start impossible. */
@@ -159,7 +150,7 @@ export class ControlRoom implements AgentView {
     await this.pods.reload();
     await this.intakes.policies.load();
     // Hooks, adopted keys and pods stand before the first record is read: a bus that is slow or gone delays nothing.
-    await this.loop.run();
+    await this.runFresh();
     this.parts.informer.start(this.pods);
     this.prober.start();
     this.parts.bus.onStatus(() => this.intakes.nodes.noteStatus());
@@ -167,7 +158,7 @@ export class ControlRoom implements AgentView {
       this.parts.watchOwn(record);
       this.intakes.receive(record);
     });
-    this.loop.kick();
+    this.kickFresh();
   }
 
   /** The data plane goes on; secrets of this process are overwritten. */
@@ -184,15 +175,15 @@ export class ControlRoom implements AgentView {
     const { clock, measures } = this.parts;
     // Before a pod is hooked its rules stand.
     await this.policyKeeper.pass(this.pods.list());
-    await timedPass(this.parts, this.reconciler);
+    await timedPass(this.parts, this.reconciler, this.causes.takeFresh());
     const picture = this.reconciler.picture();
     await this.intakes.tell(this.problems);
     this.warn();
     if (picture !== undefined) {
-      this.watchPeers(picture);
-      const mayPublish = this.intakes.inSync();
+      await this.slices.run(this.watch.watching(picture));
+      const mayPublish = picture.complete && this.intakes.inSync();
       const before = this.epochs.announced()?.number;
-      if (await this.publication.after(picture, mayPublish)) this.loop.kick();
+      if (await this.publication.after(picture, mayPublish)) this.kickFresh();
       // Behind the first record of ours: a pod counts with its node. Not waited for: a bus that is slow holds up nothing.
       if (mayPublish && this.epochs.announced() !== undefined)
         void this.podRecords.announce(this.pods.list());
@@ -202,22 +193,14 @@ export class ControlRoom implements AgentView {
     }
   }
 
-  private watchPeers(picture: Picture): void {
-    const index = PeerIndex.of(picture);
-    const sending = new Map<PeerNumber, string>();
-    for (const { entry } of picture.peers) {
-      const fingerprints = index.tx(entry.number).map((sa) => sa.fingerprint);
-      if (fingerprints.length > 0) sending.set(entry.number, fingerprints.sort().join());
-    }
-    this.prober.watch(sending.keys(), picture.mtuBytes);
-    for (const [peer, fingerprints] of sending) {
-      // New keys are proven to the peer by a packet: an idle tunnel would wait for the next probe.
-      const before = this.sendingUnder.get(peer);
-      if (before !== undefined && before !== fingerprints) this.prober.nudge(peer);
-      if (this.prober.of(peer)?.verdict === 'answers') this.problems.clear(`probe to ${this.nameOf(peer)}`);
-    }
-    this.sendingUnder = sending;
-    peerViews(picture, this.view);
+  private kickFresh(): void {
+    this.causes.otherCame();
+    this.loop.kick();
+  }
+
+  private runFresh(): Promise<void> {
+    this.causes.otherCame();
+    return this.loop.run();
   }
 
   private warn(): void {
@@ -234,7 +217,11 @@ export class ControlRoom implements AgentView {
     const picture = this.reconciler.picture();
     const { datapath } = this.parts;
     return {
-      node: this.nodeStatus(picture),
+      node: {
+        ...nodeView(picture, this.settings, this.epochs),
+        uptimeMs: this.parts.clock.nowMs() - this.startedMs,
+        certificateNotAfterMs: this.parts.identity().notAfterMs,
+      },
       readiness: this.readiness(),
       bus: busView(this.settings.busType, this.parts.bus, this.intakes, this.parts.clock.nowMs()),
       informer: this.parts.informer.status(),
@@ -305,7 +292,7 @@ export class ControlRoom implements AgentView {
     this.parts.log.info({ own, trust }, 'identity renewed');
     if (own) this.publication.renewKeys();
     if (trust) this.intakes.judgeAnew();
-    this.loop.kick();
+    this.kickFresh();
   }
 
   /** The identity's files cannot be taken over, or can again: what was read before goes on. */
@@ -316,33 +303,11 @@ export class ControlRoom implements AgentView {
 
   rotate(): Promise<{ readonly epoch: number }> {
     return this.publication
-      .rotate(() => this.loop.run())
+      .rotate(() => this.runFresh())
       .catch((error: unknown) => {
         this.parts.measures.rotated('failed', 0);
         throw error;
       });
-  }
-
-  private nodeStatus(picture: Picture | undefined): Status['node'] {
-    const { settings, parts } = this;
-    return {
-      name: settings.node,
-      version: settings.version,
-      bootId: settings.bootId,
-      uptimeMs: parts.clock.nowMs() - this.startedMs,
-      epoch: epochView(this.epochs, picture),
-      vteps: picture?.underlay.vteps ?? [],
-      vni: settings.overlay.hostVni,
-      mtuBytes: picture?.mtuBytes ?? 0,
-      underlay: (picture?.underlay.devices ?? []).map(({ name, ifindex, mtuBytes }) => ({
-        device: name,
-        ifindex,
-        mtuBytes,
-      })),
-      overlayDevice: settings.overlay.device,
-      prefixes: settings.overlay.prefixes,
-      certificateNotAfterMs: parts.identity().notAfterMs,
-    };
   }
 
   /** Not hooks of other devices, which come and go with other pods, nor what the operator is warned of. */
@@ -358,18 +323,45 @@ export class ControlRoom implements AgentView {
     return { ...this.settings.overlay, node: this.settings.node, vteps };
   }
 
-  private nameOf(peer: PeerNumber): string {
-    return peerName(this.reconciler.picture(), peer) || `peer ${peer}`;
+  private makeReconciler(): Reconciler {
+    const { settings, parts } = this;
+    const { clock, netlink, datapath } = parts;
+    return new Reconciler(settings, {
+      clock,
+      netlink,
+      datapath,
+      tuner: parts.tuner,
+      epochs: this.epochs,
+      problems: this.problems,
+      slices: this.slices,
+      psk: parts.psk,
+      grantedVteps: () => parts.identity().grant.vteps,
+      roster: this.intakes.nodes,
+      pods: this.pods,
+      remotePods: (nodes) => this.podRecords.looking(nodes),
+      adopted: (nodes) => this.adoption.look(nodes, this.podRecords.list()),
+    });
   }
 
   private makeIntakes(): Intakes {
     const { clock, log, bus, verify, remember, highest, rememberPods, highestOfPods } = this.parts;
-    const common = { clock, log, busStatus: () => bus.status(), changed: () => this.loop.kick() };
-    const graceMs = this.settings.leaseMs;
-    return new Intakes(
-      new RecordIntake({ ...common, verify, remember, rememberPods, graceMs }, highest, highestOfPods),
-      new PolicyIntake({ ...common, ...this.parts.policyRecords, problems: this.problems }),
-    );
+    const breathe = (): Promise<void> => this.slices.breathe();
+    const common = { clock, log, busStatus: () => bus.status(), breathe };
+    const ofNodes = {
+      ...common,
+      verify,
+      remember,
+      rememberPods,
+      graceMs: this.settings.leaseMs,
+      changed: () => {
+        this.causes.recordsCame();
+        this.loop.kick();
+      },
+    };
+    const changed = (): void => this.kickFresh();
+    const ofPolicies = { ...common, ...this.parts.policyRecords, problems: this.problems, changed };
+    const nodes = new RecordIntake(ofNodes, highest, highestOfPods);
+    return new Intakes(nodes, new PolicyIntake(ofPolicies));
   }
 
   private makePods(): PodStore {
@@ -386,7 +378,7 @@ export class ControlRoom implements AgentView {
         checkpoint,
         offCheckpoint,
         mtuBytes: () => this.reconciler.picture()?.mtuBytes,
-        reconcile: () => this.loop.run(),
+        reconcile: () => this.runFresh(),
         missing: (pod) =>
           missingOfPod(this.reconciler.picture(), pod, this.problems) ?? this.policyKeeper.missing(pod),
         blockers: () => this.podBlockers(),

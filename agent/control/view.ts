@@ -1,14 +1,25 @@
 // Fills the status snapshot from the last picture, the probes and the data plane's counters. Reads, decides nothing.
-import type { OverlayConfig } from '../core/desired';
 import type { NodeName, PeerNumber, Spi } from '../core/ids';
 import { epochFingerprint } from '../core/keyschedule';
+import type { OverlayConfig, Peer } from '../core/peers';
 import type { RosterNode } from '../core/roster';
+import type { PeerKeyState } from '../core/rotation';
+import type { Sliced } from '../core/slices';
 import type { HookEntry } from '../core/state';
-import type { Clock, Datapath, DropCount, InstalledTxSa, PeerTraffic, TopologyBus } from '../ports';
+import type {
+  Clock,
+  Datapath,
+  DropCount,
+  InstalledRxSa,
+  InstalledTxSa,
+  PeerTraffic,
+  TopologyBus,
+} from '../ports';
 import type { Adoption } from './adoption';
 import type { Epochs } from './epochs';
 import type { AttachedPod } from './inspection';
-import type { Prober } from './liveness';
+import type { Liveness, Prober } from './liveness';
+import type { RoomSettings } from './parts';
 import { PeerIndex } from './peerindex';
 import type { PeerStates } from './peerstates';
 import type { Problems } from './problems';
@@ -26,7 +37,7 @@ import type {
   Traffic,
 } from './status';
 import type { UnknownKeys } from './unknownkeys';
-import { judgePeer } from './verdict';
+import { judgePeer, type Verdict } from './verdict';
 
 export interface ViewParts {
   readonly clock: Clock;
@@ -43,7 +54,7 @@ export const spiText = (spi: Spi): string => `0x${spi.toString(16).padStart(8, '
 
 const nothing: Traffic = { packets: 0, bytes: 0 };
 
-export function epochView(epochs: Epochs, picture: Picture | undefined): NodeStatus['epoch'] {
+function epochView(epochs: Epochs, picture: Picture | undefined): NodeStatus['epoch'] {
   const newest = epochs.newest();
   return {
     number: newest?.number ?? 0,
@@ -58,6 +69,26 @@ export function epochView(epochs: Epochs, picture: Picture | undefined): NodeSta
   };
 }
 
+export function nodeView(
+  picture: Picture | undefined,
+  { node, version, bootId, overlay }: RoomSettings,
+  epochs: Epochs,
+): Omit<NodeStatus, 'uptimeMs' | 'certificateNotAfterMs'> {
+  const devices = picture?.underlay.devices ?? [];
+  return {
+    name: node,
+    version,
+    bootId,
+    epoch: epochView(epochs, picture),
+    vteps: picture?.underlay.vteps ?? [],
+    vni: overlay.hostVni,
+    mtuBytes: picture?.mtuBytes ?? 0,
+    underlay: devices.map(({ name, ifindex, mtuBytes }) => ({ device: name, ifindex, mtuBytes })),
+    overlayDevice: overlay.device,
+    prefixes: overlay.prefixes,
+  };
+}
+
 /** In order of name; nodes that withdrew are not peers any more. */
 export function peerViews(picture: Picture, parts: ViewParts): PeerStatus[] {
   const traffic = new Map(parts.datapath.peerTraffic().map((each) => [each.peer, each]));
@@ -69,13 +100,28 @@ export function peerViews(picture: Picture, parts: ViewParts): PeerStatus[] {
   return nodes.map((node) => peerView(picture, parts, node, traffic, drops));
 }
 
-function peerView(
-  picture: Picture,
-  parts: ViewParts,
-  node: RosterNode,
-  traffic: ReadonlyMap<PeerNumber, PeerTraffic>,
-  drops: ReadonlyMap<string, readonly DropStatus[]>,
-): PeerStatus {
+/** Notes the state of every peer, so that a change is told once, and since when. */
+export function* notingStates(picture: Picture, parts: ViewParts): Sliced<void> {
+  const nodes = picture.roster.filter((node) => node.state !== 'withdrawn');
+  parts.states.keep(new Set(nodes.map((node) => node.node)));
+  for (const node of nodes) {
+    parts.states.note(node.node, judged(picture, parts, node).verdict);
+    yield;
+  }
+}
+
+interface JudgedPeer {
+  readonly verdict: Verdict;
+  readonly peer: Peer | undefined;
+  readonly keys: PeerKeyState | undefined;
+  readonly liveness: Liveness | undefined;
+  readonly tx: readonly InstalledTxSa[];
+  readonly rx: readonly InstalledRxSa[];
+  readonly packetsLeft: bigint | undefined;
+  readonly lastOpenedAgeMs: number;
+}
+
+function judged(picture: Picture, parts: ViewParts, node: RosterNode): JudgedPeer {
   const index = PeerIndex.of(picture);
   const peer = index.peer(node.node);
   const keys = index.keys(node.node);
@@ -98,6 +144,22 @@ function peerView(
     espPort: picture.wanted.settings.espPort,
     mtuBytes: picture.mtuBytes,
   });
+  return { verdict, peer, keys, liveness, tx, rx, packetsLeft, lastOpenedAgeMs };
+}
+
+function peerView(
+  picture: Picture,
+  parts: ViewParts,
+  node: RosterNode,
+  traffic: ReadonlyMap<PeerNumber, PeerTraffic>,
+  drops: ReadonlyMap<string, readonly DropStatus[]>,
+): PeerStatus {
+  const { verdict, peer, keys, liveness, tx, rx, packetsLeft, lastOpenedAgeMs } = judged(
+    picture,
+    parts,
+    node,
+  );
+  const number = peer?.entry.number;
   const record = node.record;
   const counted = number === undefined ? undefined : traffic.get(number);
   return {

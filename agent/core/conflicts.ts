@@ -3,6 +3,7 @@
 import type { NodeAnnouncement } from './announcement';
 import { hostPrefix, prefixBytes } from './bytes';
 import type { IpAddress, NodeName, Prefix, Vni } from './ids';
+import { type Sliced, whole } from './slices';
 
 /** What this node itself claims: it wins against every peer. */
 export interface OwnClaims {
@@ -67,24 +68,53 @@ function bitsOf(prefix: Prefix): string {
     .slice(0, mappedBits);
 }
 
+/** In text order a prefix comes right before all that lies within it. */
+const inOrder = (a: Claim, b: Claim): number =>
+  a.bits !== b.bits
+    ? a.bits < b.bits
+      ? -1
+      : 1
+    : a.node !== b.node
+      ? a.node < b.node
+        ? -1
+        : 1
+      : a.what < b.what
+        ? -1
+        : 1;
+
 /**
  * @returns for each live node that shares an address with another or with us: why, in one sentence. Our own node is
  * never in it.
  */
 export function findConflicts(own: OwnClaims, nodes: readonly Claimant[]): ReadonlyMap<NodeName, string> {
-  const claims = claimsOf(own.node, own, own.hostVni);
+  return whole(findingConflicts(own, nodes));
+}
+
+export function* findingConflicts(
+  own: OwnClaims,
+  nodes: readonly Claimant[],
+): Sliced<ReadonlyMap<NodeName, string>> {
+  const claims = [...claimsOf(own.node, own, own.hostVni)];
   for (const { node, state, record } of nodes) {
     if (state === 'live' && record !== undefined) claims.push(...rememberedClaims(node, record, own.hostVni));
+    yield;
   }
-  // In text order a prefix comes right before all that lies within it.
-  claims.sort((a, b) => (a.bits < b.bits ? -1 : a.bits > b.bits ? 1 : a.node < b.node ? -1 : 1));
+  return yield* judging(own.node, claims.sort(inOrder));
+}
+
+/** Claims between two chances to pause. */
+const STEP = 256;
+
+/** @param claims in order */
+function* judging(own: NodeName, claims: readonly Claim[]): Sliced<ReadonlyMap<NodeName, string>> {
   const reasons = new Map<NodeName, string>();
   const quarantine = (claim: Claim, other: Claim): void => {
-    if (claim.node === own.node || reasons.has(claim.node)) return;
+    if (claim.node === own || reasons.has(claim.node)) return;
     reasons.set(claim.node, `${claim.what} overlaps ${other.what} of ${other.node}`);
   };
   const around: Claim[] = [];
-  for (const claim of claims) {
+  for (const [index, claim] of claims.entries()) {
+    if (index % STEP === STEP - 1) yield;
     while (around.length > 0 && !claim.bits.startsWith(around.at(-1)?.bits ?? '')) around.pop();
     for (const outer of around) {
       if (outer.node === claim.node) continue;
@@ -94,4 +124,57 @@ export function findConflicts(own: OwnClaims, nodes: readonly Claimant[]): Reado
     around.push(claim);
   }
   return reasons;
+}
+
+/** Finds what findConflicts() finds, and sorts only the claims that were not there the last time. */
+export class ConflictFinder {
+  private own = '';
+  private records: ReadonlySet<NodeAnnouncement> = new Set();
+  /** In order. */
+  private claims: readonly Claim[] = [];
+  private reasons: ReadonlyMap<NodeName, string> = new Map();
+
+  *finding(own: OwnClaims, nodes: readonly Claimant[]): Sliced<ReadonlyMap<NodeName, string>> {
+    const { reasons: former } = this;
+    const { node: name, vteps, prefixes, hostVni } = own;
+    const self = JSON.stringify([name, vteps, prefixes, hostVni]);
+    const isOther = self !== this.own;
+    const before = isOther ? new Set<NodeAnnouncement>() : this.records;
+    const standing = isOther ? [...claimsOf(name, own, hostVni)].sort(inOrder) : this.claims;
+    const records = new Set<NodeAnnouncement>();
+    const come: Claim[] = [];
+    for (const { node, state, record } of nodes) {
+      if (state !== 'live' || record === undefined) continue;
+      records.add(record);
+      if (!before.has(record)) come.push(...rememberedClaims(node, record, hostVni));
+      yield;
+    }
+    const gone = new Set<Claim>();
+    for (const record of before)
+      if (!records.has(record))
+        for (const claim of rememberedClaims(record.node, record, hostVni)) gone.add(claim);
+    if (!isOther && come.length === 0 && gone.size === 0) return former;
+    const claims = merged(
+      standing.filter((claim) => !gone.has(claim)),
+      come.sort(inOrder),
+    );
+    const reasons = yield* judging(name, claims);
+    // All at once: another call may have ended meanwhile.
+    Object.assign(this, { own: self, records, claims, reasons });
+    return reasons;
+  }
+}
+
+/** Of two lists in order. */
+function merged(a: readonly Claim[], b: readonly Claim[]): Claim[] {
+  const all: Claim[] = [];
+  let at = 0;
+  for (const claim of b) {
+    for (let next = a[at]; next !== undefined && inOrder(next, claim) < 0; next = a[at]) {
+      all.push(next);
+      at += 1;
+    }
+    all.push(claim);
+  }
+  return [...all, ...a.slice(at)];
 }

@@ -5,6 +5,7 @@ import { sha256 } from './crypto';
 import type { NodeName } from './ids';
 import { offeredPsk } from './psk';
 import { epochKey, type SecretEpoch } from './secrets';
+import { type Sliced, whole } from './slices';
 
 /** An epoch of this process. */
 export interface OwnEpoch extends SecretEpoch {
@@ -91,24 +92,57 @@ export function noteEpochs(
   nowNs: bigint,
   timing: RotationTiming,
 ): EpochBook {
-  return new Map(
-    live.map(({ node, epoch, olderEpochs = [], suites }) => {
-      const before = book.get(node) ?? [];
-      const known = new Map(before.map((seen) => [epochKey(seen), seen]));
-      const listed = [epoch, ...olderEpochs, ...before];
-      const once = [...new Map(listed.map((each) => [epochKey(each), each])).values()];
-      const noted = once.map((each, index): SeenEpoch => {
-        const seen = known.get(epochKey(each));
-        return {
-          number: each.number,
-          publicKey: each.publicKey,
-          firstSeenNs: seen?.firstSeenNs ?? nowNs,
-          supersededNs: index === 0 ? undefined : (seen?.supersededNs ?? nowNs),
-          psk: seen?.psk ?? offeredPsk(suites) ?? '',
-        };
-      });
-      const kept = noted.filter((seen) => mayCarryRx(seen.supersededNs, nowNs, timing));
-      return [node, kept.slice(0, MAX_SEEN_EPOCHS)];
-    }),
-  );
+  return whole(notingEpochs(book, live, nowNs, timing));
+}
+
+/** The same in slices; the same book when nothing is to be noted. */
+export function* notingEpochs(
+  book: EpochBook,
+  live: readonly EpochsOfNode[],
+  nowNs: bigint,
+  timing: RotationTiming,
+): Sliced<EpochBook> {
+  const noted = new Map<NodeName, readonly SeenEpoch[]>();
+  let changed = false;
+  for (const record of live) {
+    const before = book.get(record.node);
+    const epochs =
+      before !== undefined && isTold(before, record) ? before : noteNode(before ?? [], record, nowNs, timing);
+    changed ||= epochs !== before;
+    noted.set(record.node, epochs);
+    yield;
+  }
+  return changed || noted.size !== book.size ? noted : book;
+}
+
+/** Which record the epochs were last noted from. */
+const notedFrom = new WeakMap<readonly SeenEpoch[], EpochsOfNode>();
+
+/** The record says nothing new, and no epoch grows old. */
+const isTold = (epochs: readonly SeenEpoch[], record: EpochsOfNode): boolean =>
+  notedFrom.get(epochs) === record && epochs.every((seen) => seen.supersededNs === undefined);
+
+function noteNode(
+  before: readonly SeenEpoch[],
+  record: EpochsOfNode,
+  nowNs: bigint,
+  timing: RotationTiming,
+): readonly SeenEpoch[] {
+  const { epoch, olderEpochs = [], suites } = record;
+  const known = new Map(before.map((seen) => [epochKey(seen), seen]));
+  const listed = [epoch, ...olderEpochs, ...before];
+  const once = [...new Map(listed.map((each) => [epochKey(each), each])).values()];
+  const noted = once.map((each, index): SeenEpoch => {
+    const seen = known.get(epochKey(each));
+    return {
+      number: each.number,
+      publicKey: each.publicKey,
+      firstSeenNs: seen?.firstSeenNs ?? nowNs,
+      supersededNs: index === 0 ? undefined : (seen?.supersededNs ?? nowNs),
+      psk: seen?.psk ?? offeredPsk(suites) ?? '',
+    };
+  });
+  const kept = noted.filter((seen) => mayCarryRx(seen.supersededNs, nowNs, timing)).slice(0, MAX_SEEN_EPOCHS);
+  notedFrom.set(kept, record);
+  return kept;
 }

@@ -44,6 +44,7 @@ export function chooseInbound(input: RotationInput, work: PeerPairs): Inbound {
         key: sa.key,
         salt: sa.salt,
         spi: sa.spi,
+        fingerprint: sa.fingerprint,
         vni: sa.vni,
         peer: peer.number,
         source: peer.source,

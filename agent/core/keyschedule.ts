@@ -2,7 +2,7 @@
 // the same from what they announced, so there is no handshake. Stores nothing (secrets.ts remembers) and decides
 // nothing: which epochs are in use is rotation.ts.
 import { type AnnouncedEpoch, SUITE } from './announcement';
-import { hkdfExpand, hkdfExtract, sha256, toHex, x25519 } from './crypto';
+import { hkdfExpand, hkdfExtract, sha256, sha256Hex, toHex, x25519 } from './crypto';
 import type { NodeName, Spi, Vni } from './ids';
 import { accept, type Result } from './result';
 import type { SaKeys } from './state';
@@ -19,8 +19,11 @@ const FIRST_SPI = 256;
 const SALT = new TextEncoder().encode('vxseal/1');
 /** Another one, so that keys with and without a pre-shared key never meet. */
 const SALT_PSK = new TextEncoder().encode('vxseal/1 psk');
-const FINGERPRINT_LABEL = 'vxseal/1 fingerprint';
+const FINGERPRINT_LABEL = new TextEncoder().encode('vxseal/1 fingerprint');
 const FINGERPRINT_BYTES = 8;
+/** What is hashed for a fingerprint: thousands are made at every pass. Holds a key only while it is hashed. */
+const fingerprinted = new Uint8Array(FINGERPRINT_LABEL.length + KEY_BYTES + SALT_BYTES);
+fingerprinted.set(FINGERPRINT_LABEL);
 
 /** One end of a direction. */
 export interface Endpoint {
@@ -36,7 +39,13 @@ export interface DerivedSa extends SaKeys {
 
 /** First 8 bytes of SHA-256("vxseal/1 fingerprint" | key | salt), hex. */
 export function saFingerprint(key: Uint8Array, salt: Uint8Array): string {
-  return toHex(sha256(FINGERPRINT_LABEL, key, salt).subarray(0, FINGERPRINT_BYTES));
+  if (key.length !== KEY_BYTES || salt.length !== SALT_BYTES)
+    throw new RangeError(`a key has ${KEY_BYTES} bytes and a salt ${SALT_BYTES}`);
+  fingerprinted.set(key, FINGERPRINT_LABEL.length);
+  fingerprinted.set(salt, FINGERPRINT_LABEL.length + KEY_BYTES);
+  const hex = sha256Hex(fingerprinted);
+  fingerprinted.fill(0, FINGERPRINT_LABEL.length);
+  return hex.slice(0, 2 * FINGERPRINT_BYTES);
 }
 
 /** Short public name of an epoch: first 8 bytes of SHA-256(public key), hex. */

@@ -16,8 +16,17 @@ export function parseNodeName(text: string): Result<NodeName, 'bad-name'> {
 
 /** First 16 bytes of SHA-256(name), hex: what `peers` entries are recognised by after a restart. */
 export function nodeIdentity(node: NodeName): string {
-  return toHex(sha256(node).subarray(0, 16));
+  const known = identities.get(node);
+  if (known !== undefined) return known;
+  const identity = toHex(sha256(node).subarray(0, 16));
+  if (identities.size >= MAX_IDENTITIES) identities.clear();
+  identities.set(node, identity);
+  return identity;
 }
+
+/** Every pass asks for those of all nodes. */
+const identities = new Map<NodeName, string>();
+const MAX_IDENTITIES = 16_384;
 
 /**
  * MAC of the node's VXLAN device: 02 (locally administered, unicast) and the first 5 bytes of

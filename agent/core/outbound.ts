@@ -2,7 +2,14 @@
 // certain whenever there is such a one, and never one whose counter would start again.
 import { mayCarryTx, nsOf, type OwnEpoch } from './epochs';
 import type { Vni } from './ids';
-import { type EpochPair, type FoundTxSa, newestPublished, type PeerPairs, type RotationInput } from './pairs';
+import {
+  type EpochPair,
+  type FoundTxSa,
+  isEnding,
+  newestPublished,
+  type PeerPairs,
+  type RotationInput,
+} from './pairs';
 import type { KeptTxSa, TxSa } from './state';
 
 export interface Outbound {
@@ -17,9 +24,6 @@ export interface Outbound {
   /** So near its packet limit that a new epoch of ours is due. */
   readonly ending: boolean;
 }
-
-/** Share of the packet limit left for rotation to take place in. */
-const RESERVE = 4n;
 
 /**
  * @param deaf we cannot open all that the peer may send under its newest epoch yet: not to be used, because a packet
@@ -57,7 +61,7 @@ export function chooseOutbound(input: RotationInput, work: PeerPairs, vni: Vni, 
       input.own.some(isPublished) &&
       // Where nothing derives, no epoch of ours would help.
       (possible.length === 0 || possible.some((each) => derivedOf(work, each, vni) !== undefined)),
-    ending: pair !== undefined && pair === current && isEnding(found),
+    ending: pair !== undefined && pair === current && found !== undefined && isEnding(found),
   };
 }
 
@@ -117,8 +121,8 @@ const derivedOf = (work: PeerPairs, pair: EpochPair, vni: Vni) =>
 function saOf({ packetLimit }: RotationInput, work: PeerPairs, pair: EpochPair, vni: Vni): TxSa | undefined {
   const derived = derivedOf(work, pair, vni);
   if (derived === undefined) return undefined;
-  const { key, salt, spi } = derived;
-  return { key, salt, spi, vni, peer: work.peer.number, limit: packetLimit };
+  const { key, salt, spi, fingerprint } = derived;
+  return { key, salt, spi, fingerprint, vni, peer: work.peer.number, limit: packetLimit };
 }
 
 /**
@@ -137,8 +141,5 @@ function mayStay(
   if (publishedNs === undefined || seenNs === undefined) return true;
   return [publishedNs, seenNs].some((sinceNs) => nowNs - sinceNs < nsOf(timing.stalemateMs));
 }
-
-const isEnding = (found: FoundTxSa | undefined): boolean =>
-  found !== undefined && found.sequence >= found.limit - found.limit / RESERVE;
 
 const isPublished = (epoch: OwnEpoch): boolean => epoch.publishedNs !== undefined;

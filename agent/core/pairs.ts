@@ -84,13 +84,21 @@ export interface PeerPairs {
   readonly silent: boolean;
 }
 
-/** Pairs of every peer, in order of node name. */
-export function pairUp(input: RotationInput): PeerPairs[] {
+/** What the data plane holds of one peer. */
+export interface FoundSas {
+  readonly rx: readonly FoundRxSa[];
+  readonly tx: readonly FoundTxSa[];
+}
+
+/** Every peer with what was found of it, in order of node name. */
+export function findSas(
+  input: Pick<RotationInput, 'peers' | 'rx' | 'tx'>,
+): { readonly peer: RotationPeer; readonly found: FoundSas }[] {
   const rx = byPeer(input.rx);
   const tx = byPeer(input.tx);
   return [...input.peers]
     .sort((a, b) => (a.node < b.node ? -1 : 1))
-    .map((peer) => pairUpOne(input, peer, rx.get(peer.number) ?? [], tx.get(peer.number) ?? []));
+    .map((peer) => ({ peer, found: { rx: rx.get(peer.number) ?? [], tx: tx.get(peer.number) ?? [] } }));
 }
 
 function byPeer<T extends { readonly peer: PeerNumber }>(sas: readonly T[]): Map<PeerNumber, T[]> {
@@ -103,12 +111,7 @@ function byPeer<T extends { readonly peer: PeerNumber }>(sas: readonly T[]): Map
   return groups;
 }
 
-function pairUpOne(
-  input: RotationInput,
-  peer: RotationPeer,
-  rx: readonly FoundRxSa[],
-  tx: readonly FoundTxSa[],
-): PeerPairs {
+export function pairUp(input: RotationInput, peer: RotationPeer, { rx, tx }: FoundSas): PeerPairs {
   const { node, own, secrets, psk } = input;
   const pairs = own.flatMap((ownEpoch, ownIndex) =>
     peer.epochs.map((theirEpoch, theirIndex): PairSas => {
@@ -138,7 +141,7 @@ function pairUpOne(
 }
 
 /** Since it was first seen, since we began, since its last packet: the youngest of these is too long ago. */
-function isSilent(
+export function isSilent(
   { nowNs, startedNs, timing }: RotationInput,
   { epochs }: RotationPeer,
   rx: readonly FoundRxSa[],
@@ -146,6 +149,13 @@ function isSilent(
   const signs = [startedNs, epochs[0]?.firstSeenNs ?? startedNs, ...rx.map((sa) => sa.lastOpenedNs)];
   return signs.every((atNs) => nowNs - atNs >= nsOf(timing.silentMs));
 }
+
+/** Share of the packet limit left for rotation to take place in. */
+const RESERVE = 4n;
+
+/** So near its packet limit that a new epoch of ours is due. */
+export const isEnding = (found: Pick<FoundTxSa, 'sequence' | 'limit'>): boolean =>
+  found.sequence >= found.limit - found.limit / RESERVE;
 
 /** The newest epoch of ours whose record is out. */
 export const newestPublished = (own: readonly OwnEpoch[]): number =>

@@ -1,9 +1,10 @@
 // From what is wanted and what is there to the ordered steps between. Owns the order and the rule that nothing is
 // taken away before the bus was read to its end; knows nothing of how a step is done. Each step stands alone: when
 // one fails the others go on, and the next plan holds it again.
-import { type Comparison, delta } from './delta';
+import { type Comparison, comparing, type Delta } from './delta';
 import { type IpAddress, PEER_LOCAL, PEER_NONE, type PeerNumber, type Spi, type Vni } from './ids';
 import { saFingerprint } from './keyschedule';
+import { type Sliced, whole } from './slices';
 import type {
   DatapathSettings,
   DesiredState,
@@ -144,15 +145,13 @@ const ROUTES = same(routeKey, (a, b) => a.device === b.device);
 const TX: Comparison<TxSa, ActualTxSa> = {
   desiredKey: txKey,
   actualKey: txKey,
-  equal: (wanted, found) => saFingerprint(wanted.key, wanted.salt) === found.fingerprint,
+  equal: (wanted, found) => print(wanted) === found.fingerprint,
 };
 const RX: Comparison<RxSa, ActualRxSa> = {
   desiredKey: rxKey,
   actualKey: rxKey,
   equal: (wanted, found) =>
-    wanted.vni === found.vni &&
-    wanted.peer === found.peer &&
-    saFingerprint(wanted.key, wanted.salt) === found.fingerprint,
+    wanted.vni === found.vni && wanted.peer === found.peer && print(wanted) === found.fingerprint,
 };
 
 /**
@@ -223,15 +222,44 @@ const isPeer = (number: PeerNumber): boolean => number !== PEER_LOCAL && number 
  * @param mayDelete the bus was read to its end: only then is anything taken away
  */
 export function plan(desired: DesiredState, actual: ActualState, mayDelete: boolean): Step[] {
-  const rx = delta(desired.rxSas, actual.rxSas, RX);
-  const tx = delta(desired.txSas, actual.txSas, TX);
-  const peers = delta(desired.peers, actual.peers, PEERS);
-  const overlay = delta(desired.overlay, actual.overlay, OVERLAY);
-  const shared = delta(desired.shared, actual.shared, SHARED);
-  const pods = delta(desired.pods, actual.pods, PODS);
-  const hooks = delta(desired.hooks, actual.hooks, HOOKS);
-  const routes = delta(desired.routes, actual.routes, ROUTES);
-  const found = new Map(actual.overlay.map((entry) => [overlayKey(entry), entry]));
+  return whole(planning(desired, actual, mayDelete));
+}
+
+/**
+ * Lists between which there was no difference: as long as both are the very same there is none. Lists must not change.
+ */
+export class Settled {
+  private readonly lists = new WeakMap<object, object>();
+
+  *comparing<D, A>(
+    desired: readonly D[],
+    actual: readonly A[],
+    comparison: Comparison<D, A>,
+  ): Sliced<Delta<D, A>> {
+    if (this.lists.get(desired) === actual) return { put: [], remove: [] };
+    const found = yield* comparing(desired, actual, comparison);
+    if (found.put.length + found.remove.length === 0) this.lists.set(desired, actual);
+    return found;
+  }
+}
+
+/** The same in slices. @param settled of former calls */
+export function* planning(
+  desired: DesiredState,
+  actual: ActualState,
+  mayDelete: boolean,
+  settled = new Settled(),
+): Sliced<Step[]> {
+  const rx = yield* settled.comparing(desired.rxSas, actual.rxSas, RX);
+  const tx = yield* settled.comparing(desired.txSas, actual.txSas, TX);
+  const peers = yield* settled.comparing(desired.peers, actual.peers, PEERS);
+  const overlay = yield* settled.comparing(desired.overlay, actual.overlay, OVERLAY);
+  const shared = yield* settled.comparing(desired.shared, actual.shared, SHARED);
+  const pods = yield* settled.comparing(desired.pods, actual.pods, PODS);
+  const hooks = yield* settled.comparing(desired.hooks, actual.hooks, HOOKS);
+  const routes = yield* settled.comparing(desired.routes, actual.routes, ROUTES);
+  const found = new Map(mayDelete ? [] : actual.overlay.map((entry) => [overlayKey(entry), entry]));
+  yield;
   const keptRx = new Set(desired.keptRxSas.map(rxKey));
   const keptTx = new Set(desired.keptTxSas.map(txKey));
 
@@ -274,7 +302,7 @@ export function plan(desired: DesiredState, actual: ActualState, mayDelete: bool
 
 const putRoute = (route: RouteEntry): Step => ({ do: 'put-route', object: routeName(route), route });
 const removeRoute = (route: RouteEntry): Step => ({ do: 'remove-route', object: routeName(route), route });
-const print = (sa: RxSa | TxSa): string => saFingerprint(sa.key, sa.salt);
+const print = (sa: RxSa | TxSa): string => sa.fingerprint ?? saFingerprint(sa.key, sa.salt);
 const overlayName = (entry: OverlayEntry): string => `overlay ${entry.vni}/${entry.prefix}`;
 const sharedName = (entry: SharedEntry): string => `shared ${entry.vni}/${entry.prefix}`;
 const routeName = (route: RouteEntry): string => `route ${routeKey(route)}`;

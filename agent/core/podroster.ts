@@ -5,6 +5,7 @@ import { type NodeAnnouncement, type PodAnnouncement, podKey, type VerifiedPodRe
 import { hostPrefix, prefixContains } from './bytes';
 import type { NodeName } from './ids';
 import { compareOrder, contentOf, type FoldOutcome, type RecordOrder, type RosterNode } from './roster';
+import { type Sliced, whole } from './slices';
 import { MAX_LEASE_MS, MAX_SKEW_MS } from './verify';
 
 /** Bounds what one node can make all others remember. */
@@ -133,9 +134,15 @@ export class PodRoster {
    * @param own our name: a claim of ours puts the other's in quarantine
    */
   view(nodes: readonly RosterNode[], own: NodeName, nowMs: number): RemotePod[] {
+    return whole(this.viewing(nodes, own, nowMs));
+  }
+
+  /** The same in slices; each address is looked at at one moment. */
+  *viewing(nodes: readonly RosterNode[], own: NodeName, nowMs: number): Sliced<RemotePod[]> {
     const live = new Set(nodes.filter(({ state }) => state === 'live').map(({ node }) => node));
     const pods: RemotePod[] = [];
     for (const claims of this.#claims.values()) {
+      yield;
       const records = [...claims]
         .filter(([node]) => node !== own && live.has(node))
         .flatMap(([, entry]) => liveRecord(entry, nowMs) ?? []);

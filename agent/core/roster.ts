@@ -2,9 +2,10 @@
 // maximum, a minimum or a set, and time enters only when the roster is viewed. Trust was verify.ts'; a tombstone
 // never comes here, it is only a hint to look again.
 import type { NodeAnnouncement, VerifiedAnnouncement, VerifiedRecord } from './announcement';
-import { findConflicts, type OwnClaims } from './conflicts';
+import { type ConflictFinder, findingConflicts, type OwnClaims } from './conflicts';
 import { sha256, toHex } from './crypto';
 import type { NodeName } from './ids';
+import { type Sliced, whole } from './slices';
 import { MAX_LEASE_MS, MAX_SKEW_MS } from './verify';
 
 /** Order of the records of a node: greater generation wins, then greater sequence. */
@@ -162,10 +163,35 @@ function hasDuplicate(boots: readonly BootTrace[], nowMs: number): boolean {
 
 /** Forgets nodes whose last lease ended more than `keepMs` ago: nothing they ever signed in our sight counts. */
 export function sweep(roster: Roster, nowMs: number, keepMs: number): Roster {
-  return new Map([...roster].filter(([, entry]) => entry.lastNotAfterMs + keepMs > nowMs));
+  const gone = [...roster.values()].filter((entry) => entry.lastNotAfterMs + keepMs <= nowMs);
+  if (gone.length === 0) return roster;
+  const left = new Map(roster);
+  for (const { node } of gone) left.delete(node);
+  return left;
 }
 
-function viewEntry({ node, current, boots }: RosterEntry, nowMs: number): RosterNode | undefined {
+/** Entries do not change, and most look the same for hours. */
+const views = new WeakMap<
+  RosterEntry,
+  { readonly view: RosterNode | undefined; readonly fromMs: number; readonly untilMs: number }
+>();
+
+function viewEntry(entry: RosterEntry, nowMs: number): RosterNode | undefined {
+  const known = views.get(entry);
+  if (known !== undefined && known.fromMs <= nowMs && nowMs < known.untilMs) return known.view;
+  const view = viewEntryAt(entry, nowMs);
+  views.set(entry, { view, fromMs: nowMs, untilMs: nextChangeMs(entry, nowMs) });
+  return view;
+}
+
+/** The first of the times that viewEntryAt() compares with now which is still to come. */
+function nextChangeMs({ current, boots }: RosterEntry, nowMs: number): number {
+  const times = boots.map((boot) => boot.lastNotAfterMs);
+  if (current !== undefined) times.push(current.announcement.notAfterMs, current.certificateNotAfterMs);
+  return Math.min(...times.filter((atMs) => atMs > nowMs));
+}
+
+function viewEntryAt({ node, current, boots }: RosterEntry, nowMs: number): RosterNode | undefined {
   if (current === undefined) return undefined;
   const { announcement, certificateNotAfterMs } = current;
   const common = { node, certificateNotAfterMs, duplicateIdentity: hasDuplicate(boots, nowMs) };
@@ -202,12 +228,28 @@ export function viewRoster(
   nowMs: number,
   distrusted: ReadonlyMap<NodeName, string> = new Map(),
 ): RosterNode[] {
-  const nodes = [...new Set([...roster.keys(), ...distrusted.keys()])]
-    .filter((node) => node !== own.node)
-    .map((node) => viewNode(node, roster.get(node), nowMs, distrusted.get(node)))
-    .filter((node) => node !== undefined)
-    .sort((a, b) => (a.node < b.node ? -1 : 1));
-  const conflicts = findConflicts(own, nodes);
+  return whole(viewing(roster, own, nowMs, distrusted, { finding: findingConflicts }));
+}
+
+/** The same in slices. @param finder with a memory of what it found before */
+export function* viewing(
+  roster: Roster,
+  own: OwnClaims,
+  nowMs: number,
+  distrusted: ReadonlyMap<NodeName, string>,
+  finder: Pick<ConflictFinder, 'finding'>,
+): Sliced<RosterNode[]> {
+  const names = [...new Set([...roster.keys(), ...distrusted.keys()])].sort();
+  yield;
+  const nodes: RosterNode[] = [];
+  for (const name of names) {
+    if (name === own.node) continue;
+    const node = viewNode(name, roster.get(name), nowMs, distrusted.get(name));
+    if (node !== undefined) nodes.push(node);
+    yield;
+  }
+  const conflicts = yield* finder.finding(own, nodes);
+  if (conflicts.size === 0) return nodes;
   return nodes.map((node) => {
     const why = conflicts.get(node.node);
     return node.state === 'live' && why !== undefined ? { ...node, state: 'quarantined', why } : node;

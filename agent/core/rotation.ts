@@ -2,30 +2,16 @@
 // rules R1 to R5). A pure function of what we hold, what peers announced and what the data plane has authenticated;
 // it installs, publishes and forgets nothing itself.
 import { type AnnouncedEpoch, MAX_OLDER_EPOCHS } from './announcement';
+import type { Choice, PeerKeyState } from './choice';
 import { lifeMs, nsOf, type OwnEpoch } from './epochs';
-import type { NodeName, PeerNumber } from './ids';
+import type { NodeName } from './ids';
 import { chooseInbound, type Inbound } from './inbound';
 import { chooseOutbound, type Outbound } from './outbound';
-import { type PeerPairs, pairUp, type RotationInput } from './pairs';
+import { findSas, isSilent, type PeerPairs, pairUp, type RotationInput } from './pairs';
 import { pskMismatch } from './psk';
+import { type Sliced, whole } from './slices';
 import type { KeptRxSa, KeptTxSa, RxSa, TxSa } from './state';
-
-/** `rotating`: keys work, newer ones are on their way. `no-key`: nothing to send under. */
-export type KeyState = 'up' | 'rotating' | 'no-key';
-
-export interface PeerKeyState {
-  readonly node: NodeName;
-  readonly number: PeerNumber;
-  readonly state: KeyState;
-  /** One sentence for the status; '' when up. */
-  readonly why: string;
-  /** Number of our newest epoch that the peer has proven to know. */
-  readonly provenEpoch: number | undefined;
-  /** Numbers of the epochs we send under in the lowest VNI; undefined when adopted or none. */
-  readonly txEpochs: { readonly ours: number; readonly theirs: number } | undefined;
-  /** Sending under an SA of a former process. */
-  readonly adopted: boolean;
-}
+import { SteadyChoices } from './steady';
 
 /** Why a new epoch of ours is needed. */
 export type EpochWish = 'none' | 'first' | 'spent' | 'packets' | 'spi-clash' | 'time';
@@ -50,29 +36,37 @@ export interface Rotation {
   readonly wish: EpochWish;
 }
 
-interface Choice {
-  readonly work: PeerPairs;
-  readonly inbound: Inbound;
-  /** Rising VNI. */
-  readonly outbound: readonly Outbound[];
+export function rotate(input: RotationInput): Rotation {
+  return whole(rotating(input));
 }
 
-export function rotate(input: RotationInput): Rotation {
+/** The same in slices. @param steady of former calls; without it every peer is chosen for anew */
+export function* rotating(input: RotationInput, steady?: SteadyChoices): Sliced<Rotation> {
   const { own } = input;
-  const choices = pairUp(input).map((work): Choice => {
-    const vnis = [...work.peer.vnis].sort((a, b) => a - b);
-    const inbound = chooseInbound(input, work);
-    return { work, inbound, outbound: vnis.map((vni) => chooseOutbound(input, work, vni, inbound.deaf)) };
-  });
+  const choices: Choice[] = [];
+  for (const { peer, found } of findSas(input)) {
+    const known = steady?.find(own, peer, found, isSilent(input, peer, found.rx));
+    const choice = known ?? choose(input, pairUp(input, peer, found));
+    if (known === undefined) steady?.note(own, found, choice);
+    choices.push(choice);
+    yield;
+  }
+  steady?.keep(new Set(choices.map(({ keys }) => keys.node)));
   const outbound = choices.flatMap((choice) => choice.outbound);
+  yield;
+  const lists = steady ?? new SteadyChoices();
+  const rxSas = yield* lists.rxSas.get(choices, () => listed(choices, (choice) => choice.rxSas));
+  const txSas = yield* lists.txSas.get(choices, () =>
+    listed(choices, (choice) => choice.outbound.flatMap(({ sa }) => (sa === undefined ? [] : [sa]))),
+  );
   const readyToPublish = own.length > 0 && !choices.some((choice) => choice.inbound.missing);
   const published = own.findIndex((epoch) => epoch.publishedNs !== undefined);
   return {
-    rxSas: choices.flatMap((choice) => choice.inbound.sas.map(({ own: _, ...sa }) => sa)),
-    txSas: outbound.flatMap(({ sa }) => (sa === undefined ? [] : [sa])),
+    rxSas,
+    txSas,
     keptRxSas: choices.flatMap((choice) => choice.inbound.kept),
     keptTxSas: outbound.flatMap(({ kept }) => (kept === undefined ? [] : [kept])),
-    peers: choices.map((choice) => keyState(input, choice)),
+    peers: choices.map((choice) => choice.keys),
     laggards:
       published < 0
         ? []
@@ -88,6 +82,28 @@ export function rotate(input: RotationInput): Rotation {
   };
 }
 
+function* listed<T>(choices: readonly Choice[], of: (choice: Choice) => readonly T[]): Sliced<readonly T[]> {
+  const all: T[] = [];
+  for (const choice of choices) {
+    all.push(...of(choice));
+    yield;
+  }
+  return all;
+}
+
+function choose(input: RotationInput, work: PeerPairs): Choice {
+  const vnis = [...work.peer.vnis].sort((a, b) => a - b);
+  const inbound = chooseInbound(input, work);
+  const outbound = vnis.map((vni) => chooseOutbound(input, work, vni, inbound.deaf));
+  return {
+    work,
+    inbound,
+    outbound,
+    rxSas: inbound.sas.map(({ own: _, ...sa }) => sa),
+    keys: keyState(input, work, inbound, outbound),
+  };
+}
+
 /** The newest epoch only when it may be known; then every older one, under which we may still send to somebody. */
 function announceOf(own: readonly OwnEpoch[], readyToPublish: boolean): Rotation['announce'] {
   const first = own.findIndex(
@@ -99,12 +115,12 @@ function announceOf(own: readonly OwnEpoch[], readyToPublish: boolean): Rotation
 }
 
 function retirableOf(own: readonly OwnEpoch[], choices: readonly Choice[]): number[] {
-  const needed = new Set(
-    choices.flatMap(({ inbound, outbound }) => [
-      ...inbound.sas.map((sa) => sa.own),
-      ...outbound.flatMap(({ pair }) => (pair === undefined ? [] : [pair.own])),
-    ]),
-  );
+  if (own.every((epoch) => epoch.supersededNs === undefined)) return [];
+  const needed = new Set<number>();
+  for (const { inbound, outbound } of choices) {
+    for (const sa of inbound.sas) needed.add(sa.own);
+    for (const { pair } of outbound) if (pair !== undefined) needed.add(pair.own);
+  }
   return own.flatMap((epoch, index) =>
     epoch.supersededNs !== undefined && !needed.has(index) ? [epoch.number] : [],
   );
@@ -123,7 +139,12 @@ function wishOf({ node, own, nowNs, timing }: RotationInput, choices: readonly C
   return nowNs - newest.publishedNs >= nsOf(lifeMs(node, newest.number, timing)) ? 'time' : 'none';
 }
 
-function keyState({ own, psk }: RotationInput, { work, inbound, outbound }: Choice): PeerKeyState {
+function keyState(
+  { own, psk }: RotationInput,
+  work: PeerPairs,
+  inbound: Inbound,
+  outbound: readonly Outbound[],
+): PeerKeyState {
   const { peer, provenOwn } = work;
   const first = outbound[0];
   const pair = first?.pair;
@@ -157,4 +178,4 @@ function whyNoKey(own: readonly OwnEpoch[], inbound: Inbound, first: Outbound | 
   return 'no usable pair of epochs';
 }
 
-export type { OwnEpoch, RotationInput };
+export type { OwnEpoch, PeerKeyState, RotationInput };

@@ -18,7 +18,16 @@ export interface SecretEndpoint extends Endpoint {
 }
 
 /** An epoch's name in maps: numbers may repeat when a node lost its disk, key pairs do not. */
-export const epochKey = (epoch: AnnouncedEpoch): string => toHex(epoch.publicKey);
+export function epochKey({ publicKey }: AnnouncedEpoch): string {
+  const known = keyNames.get(publicKey);
+  if (known !== undefined) return known;
+  const name = toHex(publicKey);
+  keyNames.set(publicKey, name);
+  return name;
+}
+
+/** Public keys are never written to; each is named at every pass. */
+const keyNames = new WeakMap<Uint8Array, string>();
 
 interface PairMemory {
   readonly ours: string;

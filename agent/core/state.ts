@@ -42,6 +42,8 @@ export interface SaKeys {
   readonly key: Uint8Array; // 32 bytes
   readonly salt: Uint8Array; // 4 bytes
   readonly spi: Spi;
+  /** Of key and salt, where it is known already. */
+  readonly fingerprint?: string;
 }
 
 export interface TxSa extends SaKeys {
@@ -56,6 +58,30 @@ export interface RxSa extends SaKeys {
   readonly peer: PeerNumber;
   /** Outer source address under which the peer sends. */
   readonly source: IpAddress;
+}
+
+/** An SA as found in the maps: the key itself is not given out, only its fingerprint. */
+export interface InstalledTxSa {
+  readonly vni: Vni;
+  readonly peer: PeerNumber;
+  readonly spi: Spi;
+  /** First 8 bytes of SHA-256("vxseal/1 fingerprint" | key | salt), hex. */
+  readonly fingerprint: string;
+  readonly sequence: bigint;
+  readonly limit: bigint;
+}
+
+export interface InstalledRxSa {
+  readonly vni: Vni;
+  readonly peer: PeerNumber;
+  readonly spi: Spi;
+  readonly source: IpAddress;
+  readonly fingerprint: string;
+  readonly top: bigint;
+  /** Packets authenticated under it: the proof that the peer sends under this epoch. */
+  readonly packets: bigint;
+  /** CLOCK_MONOTONIC; 0n for never. */
+  readonly lastOpenedNs: bigint;
 }
 
 /**

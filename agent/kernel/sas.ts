@@ -11,6 +11,7 @@ import {
 } from '../abi/codec';
 import type { IpAddress, PeerNumber, Spi, Vni } from '../core/ids';
 import { saFingerprint } from '../core/keyschedule';
+import { type Sliced, whole } from '../core/slices';
 import type { RxSa, SaKeys, TxSa } from '../core/state';
 import type { InstalledRxSa, InstalledTxSa, SaTables } from '../ports';
 import { attempt } from './fault';
@@ -28,18 +29,45 @@ class MapSaTables implements SaTables {
   ) {}
 
   listTx(): InstalledTxSa[] {
+    return whole(this.listingTx());
+  }
+
+  listRx(): InstalledRxSa[] {
+    return whole(this.listingRx());
+  }
+
+  listingTx(): Sliced<InstalledTxSa[]> {
     const entries = attempt('list sending SAs', () => this.native.mapEntries(this.txMap));
-    return entries.map(({ key, value }) =>
-      this.wiping([value], () => ({ ...decodeTxSa(key, value), fingerprint: fingerprintOf('tx_sa', value) })),
-    );
+    return this.decoding(entries, (key, value) => ({
+      ...decodeTxSa(key, value),
+      fingerprint: fingerprintOf('tx_sa', value),
+    }));
   }
 
   /** Without BPF_F_LOCK: each counter is one word, and nothing compares two of them. */
-  listRx(): InstalledRxSa[] {
+  listingRx(): Sliced<InstalledRxSa[]> {
     const entries = attempt('list receiving SAs', () => this.native.mapEntries(this.rxMap));
-    return entries.map(({ key, value }) =>
-      this.wiping([value], () => ({ ...decodeRxSa(key, value), fingerprint: fingerprintOf('rx_sa', value) })),
-    );
+    return this.decoding(entries, (key, value) => ({
+      ...decodeRxSa(key, value),
+      fingerprint: fingerprintOf('rx_sa', value),
+    }));
+  }
+
+  /** Leaves no key behind, however it ends. */
+  private *decoding<T>(
+    entries: readonly { readonly key: Buffer; readonly value: Buffer }[],
+    decode: (key: Buffer, value: Buffer) => T,
+  ): Sliced<T[]> {
+    const decoded: T[] = [];
+    try {
+      for (const { key, value } of entries) {
+        decoded.push(this.wiping([value], () => decode(key, value)));
+        yield;
+      }
+    } finally {
+      for (const { value } of entries.slice(decoded.length)) this.native.wipe(value);
+    }
+    return decoded;
   }
 
   putTx(sa: TxSa): void {

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import type { PeerNumber, Spi, Vni } from '../../agent/core/ids';
 import type { InstalledPolicies, PolicyDrop, PolicyTables } from '../../agent/core/policytables';
+import type { Sliced } from '../../agent/core/slices';
 import type {
   DatapathSettings,
   HookEntry,
@@ -132,6 +133,16 @@ class FakeSas implements SaTables {
       packets: sa.packets,
       lastOpenedNs: sa.lastOpenedNs,
     }));
+  }
+
+  *listingTx(): Sliced<InstalledTxSa[]> {
+    yield;
+    return this.listTx();
+  }
+
+  *listingRx(): Sliced<InstalledRxSa[]> {
+    yield;
+    return this.listRx();
   }
 
   putTx(sa: TxSa): void {

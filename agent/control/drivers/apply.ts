@@ -1,9 +1,10 @@
 // Does the steps of a plan, each on its own: one that fails is told and the others go on. It decides nothing but
 // this: the tunnel is not opened (device up, keys, routes) in a pass that left a guard of it missing.
 import type { Step } from '../../core/plan';
-import type { ProgramName } from '../../core/state';
+import type { ProgramName, SaKeys } from '../../core/state';
 import { KernelError } from '../../errors';
 import type { Datapath, Netlink } from '../../ports';
+import type { Slices } from '../slices';
 
 export interface Applied {
   /** Objects of the steps that failed, with what was thrown. */
@@ -42,6 +43,7 @@ export async function applySteps(
   datapath: Datapath,
   vxlanIfindex: number | undefined,
   guarded: boolean,
+  slices: Slices,
 ): Promise<Applied> {
   const failed = new Map<string, unknown>();
   const progress: Progress = {
@@ -53,6 +55,7 @@ export async function applySteps(
   };
   const attempted: string[] = [];
   for (const step of steps) {
+    await slices.breathe();
     // A device that was made in this round has no hooks yet: the next round brings them, and then these steps.
     if (opensTunnel(step) && progress.guarded && progress.deviceChanged) continue;
     attempted.push(stepKey(step));
@@ -103,10 +106,12 @@ async function applyStep(
       progress.configuredFor = progress.vxlanIfindex;
       return;
     case 'put-rx':
+      refuseWiped(step.sa);
       datapath.sas.putRx(step.sa);
       progress.installed.push(step.fingerprint);
       return;
     case 'put-tx':
+      refuseWiped(step.sa);
       datapath.sas.putTx(step.sa);
       progress.installed.push(step.fingerprint);
       return;
@@ -117,6 +122,11 @@ async function applyStep(
     default:
       applyToTables(step, datapath);
   }
+}
+
+/** A key whose time is over, or that was never made, must not get into the kernel: everybody knows it. */
+function refuseWiped({ key, vni, peer }: SaKeys & { readonly vni: number; readonly peer: number }): void {
+  if (key.every((byte) => byte === 0)) throw new Error(`the key of VNI ${vni}, peer ${peer} was wiped`);
 }
 
 type TableStep = Exclude<

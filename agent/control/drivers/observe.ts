@@ -10,6 +10,7 @@ import type {
   LinkInfo,
   Netlink,
 } from '../../ports';
+import type { Slices } from '../slices';
 
 export interface Observation extends ActualState {
   readonly links: readonly LinkInfo[];
@@ -20,20 +21,32 @@ export interface Observation extends ActualState {
 }
 
 /** @param device name of the VXLAN device */
-export async function observe(netlink: Netlink, datapath: Datapath, device: string): Promise<Observation> {
+export async function observe(
+  netlink: Netlink,
+  datapath: Datapath,
+  device: string,
+  slices: Slices,
+): Promise<Observation> {
   const links = await netlink.links();
+  const addresses = await netlink.addresses();
+  const routes = await netlink.ownRoutes();
+  const peers = await slices.part(() => datapath.peers.list());
+  const overlay = await slices.part(() => datapath.overlay.list());
+  const pods = await slices.part(() => datapath.pods.list());
+  const rxSas = await slices.run(datapath.sas.listingRx());
+  const txSas = await slices.run(datapath.sas.listingTx());
   return {
     links,
-    addresses: await netlink.addresses(),
-    routes: await netlink.ownRoutes(),
+    addresses,
+    routes,
     vxlan: actualVxlan(links, device),
     settings: datapath.settings(),
-    peers: datapath.peers.list(),
-    overlay: datapath.overlay.list(),
+    peers,
+    overlay,
     shared: datapath.shared.list(),
-    pods: datapath.pods.list(),
-    rxSas: datapath.sas.listRx(),
-    txSas: datapath.sas.listTx(),
+    pods,
+    rxSas,
+    txSas,
     hooks: datapath.attached(),
   };
 }

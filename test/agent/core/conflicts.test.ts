@@ -1,7 +1,8 @@
 import type { NodeAnnouncement } from '../../../agent/core/announcement';
 import { prefixOverlaps } from '../../../agent/core/bytes';
-import { findConflicts } from '../../../agent/core/conflicts';
+import { ConflictFinder, findConflicts } from '../../../agent/core/conflicts';
 import type { IpAddress, NodeName, Prefix, Vni } from '../../../agent/core/ids';
+import { whole } from '../../../agent/core/slices';
 import { seeded } from './random';
 
 const HOST = 1 as Vni;
@@ -79,4 +80,35 @@ test('the reason names both sides', () => {
     a: 'prefix 10.0.0.0/8 of VNI 1 overlaps prefix 10.5.0.0/16 of VNI 1 of b',
     b: 'prefix 10.5.0.0/16 of VNI 1 overlaps prefix 10.0.0.0/8 of VNI 1 of a',
   });
+});
+
+test('a finder that is asked again and again finds what one that has never been asked does', () => {
+  const random = seeded(32);
+  const pick = (n: number): number => Math.floor(random() * n);
+  const finder = new ConflictFinder();
+  const nodes = new Map<string, ReturnType<typeof claimant>>();
+  let own = { node: 'me' as NodeName, vteps: ['192.0.2.250' as IpAddress], prefixes: [], hostVni: HOST };
+  let found = 0;
+  for (let step = 0; step < 2000; step++) {
+    const name = `n${pick(12)}`;
+    const known = nodes.get(name);
+    const kind = random();
+    if (kind < 0.1) nodes.delete(name);
+    else if (kind < 0.2 && known !== undefined)
+      nodes.set(name, { ...known, state: known.state === 'live' ? 'expired' : 'live' });
+    else if (kind < 0.22) own = { ...own, vteps: [`192.0.2.${pick(20)}` as IpAddress] };
+    else if (kind < 0.7)
+      nodes.set(
+        name,
+        claimant(
+          name,
+          [[1 + pick(2), `10.${pick(40)}.${pick(2) * 128}.0/${17 + pick(2)}`]],
+          `192.0.2.${pick(60)}`,
+        ),
+      );
+    const naive = findConflicts(own, [...nodes.values()]);
+    expect(whole(finder.finding(own, [...nodes.values()]))).toEqual(naive);
+    found += naive.size;
+  }
+  expect(found).toBeGreaterThan(1000);
 });

@@ -1,14 +1,7 @@
-import {
-  type DesiredInput,
-  desired,
-  numberPeers,
-  type OverlayConfig,
-  overlayMtus,
-  selectPeers,
-  tunnelAddresses,
-} from '../../../agent/core/desired';
+import { type DesiredInput, desired, type OverlayConfig, overlayMtus } from '../../../agent/core/desired';
 import type { IpAddress, NodeName, PeerNumber, Prefix, Vni } from '../../../agent/core/ids';
 import { nodeIdentity, nodeMac } from '../../../agent/core/names';
+import { numberPeers, selectPeers, tunnelAddresses } from '../../../agent/core/peers';
 import type { NodeState, RosterNode } from '../../../agent/core/roster';
 import type { Rotation } from '../../../agent/core/rotation';
 import type { PodEntry } from '../../../agent/core/state';

@@ -162,9 +162,11 @@ export function emptyWorld(sides: readonly Side[]): World {
   };
 }
 
-export function plan(world: World, side: Side): Rotation {
+export const plan = (world: World, side: Side): Rotation => rotate(rotationInput(world, side));
+
+export function rotationInput(world: World, side: Side): RotationInput {
   const { process, rx, tx } = nodeOf(world, side);
-  return rotate({
+  return {
     node: nodeName(side),
     nowNs: world.nowNs,
     startedNs: process.startedNs,
@@ -181,7 +183,7 @@ export function plan(world: World, side: Side): Rotation {
     packetLimit: 1000n,
     timing: TIMING,
     secrets,
-  });
+  };
 }
 
 const txOf = (world: World, side: Side, to: Side): FoundTxSa | undefined =>
