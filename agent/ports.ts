@@ -303,8 +303,11 @@ export interface BusStatus {
 }
 
 export interface TopologyBus {
-  /** Delivers what stands there, then what comes. `receive` must not throw. */
-  start(receive: (record: BusRecord) => void): Promise<void>;
+  /**
+   * Delivers what stands there, then what comes. `receive` must not throw.
+   * @param ready waited for before much more is read
+   */
+  start(receive: (record: BusRecord) => void, ready?: () => Promise<void>): Promise<void>;
   publish(topic: string, key: string, value: Uint8Array): Promise<void>;
   status(): BusStatus;
   onStatus(listener: () => void): void;

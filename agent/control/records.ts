@@ -27,13 +27,18 @@ import { type Sliced, whole } from '../core/slices';
 import type { BusRecord, BusStatus, Clock, Log } from '../ports';
 import type { Problems } from './problems';
 import { type RecordCounts, Refusals } from './refusals';
+import { nameOf, StandingRecords } from './standing';
 
 /** Records verified at once; the rest waits, so that a flood does not hold the event loop. */
 const BATCH = 64;
 /** Of node records, until their orders are written again: the file holds all of them, and is written with fsync. */
 const UNWRITTEN = 1024;
+/** Of claims, while what stood on the bus at the start is being read: else whenever nothing waits. */
+const UNWRITTEN_CLAIMS = 8192;
 /** Between looks for what can be forgotten, which are at all records. */
 const SWEEP_MS = 60_000;
+/** Records that wait before whoever reads them is asked to wait. */
+const MAX_WAITING = 1024;
 /** Records kept that other roots or revocations may make good. A flood of forgeries pushes out only its like. */
 const MAX_DOUBTFUL = 1024;
 /** Reasons that depend on what we trust, not on the record. */
@@ -64,8 +69,6 @@ interface Judged {
   readonly verified: VerifiedRecord;
 }
 
-const keyOf = ({ topic, key }: BusRecord): string => `${topic}\n${key}`;
-
 export class RecordIntake {
   private roster: Roster;
   private readonly claims: PodRoster;
@@ -74,7 +77,9 @@ export class RecordIntake {
   private unwritten = 0;
   private sweptMs = Number.NEGATIVE_INFINITY;
   /** By topic and key: of two records for one key only the later one stands on the bus. */
-  private readonly waiting = new Map<string, BusRecord>();
+  private readonly waiting = new Map<string, BusRecord | 'standing'>();
+  /** Who waits until less waits. */
+  private blocked: (() => void)[] = [];
   private working: Promise<void> | undefined;
   private wasInSync = false;
   private outage: { frozenMs: number; endedMs: number | undefined } | undefined;
@@ -82,8 +87,8 @@ export class RecordIntake {
   private readonly refused = new Refusals();
   private acceptedCount = 0;
   private readonly conflicts = new ConflictFinder();
-  /** As they came, to be judged anew: what the roster was made from. */
-  private readonly standing = new Map<string, BusRecord>();
+  /** To be judged anew: what the roster was made from. */
+  private readonly standing = new StandingRecords();
   /** Refused for a reason of trust. */
   private readonly doubtful = new Map<string, BusRecord>();
   private readonly distrusted = new Map<NodeName, string>();
@@ -102,15 +107,22 @@ export class RecordIntake {
 
   /** Never throws. */
   receive(record: BusRecord): void {
-    this.waiting.set(keyOf(record), record);
+    this.waiting.set(nameOf(record), record);
     this.begin();
+  }
+
+  /** Resolves when there is room for more: whoever reads faster than is judged must not fill the memory with it. */
+  async ready(): Promise<void> {
+    if (this.waiting.size >= MAX_WAITING)
+      await new Promise<void>((resolve) => {
+        this.blocked.push(resolve);
+      });
   }
 
   /** Roots or revocations have changed: whoever was believed may not be any more, and the other way round. */
   judgeAnew(): void {
-    for (const record of [...this.doubtful.values(), ...this.standing.values()]) {
-      if (!this.waiting.has(keyOf(record))) this.waiting.set(keyOf(record), record);
-    }
+    for (const [name, record] of this.doubtful) if (!this.waiting.has(name)) this.waiting.set(name, record);
+    for (const name of this.standing.names()) if (!this.waiting.has(name)) this.waiting.set(name, 'standing');
     this.doubtful.clear();
     this.begin();
   }
@@ -118,8 +130,16 @@ export class RecordIntake {
   private begin(): void {
     this.working ??= this.work().finally(() => {
       this.working = undefined;
-      this.parts.changed();
+      if (this.waiting.size > 0) return this.begin(); // came while orders were written
+      // Until the bus was read nothing is complete: passes come by their interval, and take in what there is.
+      if (!this.isReading()) this.parts.changed();
     });
+  }
+
+  /** What stood on the bus at the start is on its way. */
+  private isReading(): boolean {
+    const { connected, inSync } = this.parts.busStatus();
+    return connected && !inSync && !this.wasInSync;
   }
 
   /** True from when everything that stood on the bus at the start was read and judged; stays true. */
@@ -197,7 +217,8 @@ export class RecordIntake {
       const isLong = endedMs - this.outage.frozenMs >= this.parts.graceMs / 3;
       this.outage = isLong ? { ...this.outage, endedMs } : undefined;
     }
-    this.parts.changed();
+    if (this.wasInSync) this.parts.changed();
+    else this.begin(); // what was not written while the bus was read
   }
 
   /**
@@ -219,18 +240,21 @@ export class RecordIntake {
       if (this.unwritten >= UNWRITTEN) await this.keepOrders();
     }
     this.sweep();
-    if (this.unwritten > 0) await this.keepOrders();
-    if (this.claims.version !== this.claimsSaved) await this.keepClaims();
+    const isReading = this.isReading();
+    if (this.unwritten > 0 && !isReading) await this.keepOrders();
+    if (this.claims.version - this.claimsSaved > (isReading ? UNWRITTEN_CLAIMS : 0)) await this.keepClaims();
   }
 
   private async judgeBatch(): Promise<Judged[]> {
     const judging: Promise<Judged | undefined>[] = [];
-    for (const [key, record] of this.waiting) {
-      this.waiting.delete(key);
-      judging.push(this.judge(record));
+    for (const [name, waiting] of this.waiting) {
+      this.waiting.delete(name);
+      const record = waiting === 'standing' ? this.standing.get(name) : waiting;
+      if (record !== undefined) judging.push(this.judge(record));
       if (judging.length === BATCH) break;
       await this.parts.breathe?.();
     }
+    if (this.waiting.size < MAX_WAITING) for (const resolve of this.blocked.splice(0)) resolve();
     return (await Promise.all(judging)).filter((each) => each !== undefined);
   }
 
@@ -250,7 +274,7 @@ export class RecordIntake {
       return;
     }
     this.acceptedCount += 1;
-    this.standing.set(keyOf(record), record);
+    this.standing.set(nameOf(record), record);
   }
 
   private takeNodes(judged: readonly Judged[]): void {
@@ -265,7 +289,7 @@ export class RecordIntake {
       if (outcome === 'accepted') this.unwritten += 1;
       const each = judged[index];
       if (each === undefined || outcome === 'superseded') continue;
-      this.standing.set(keyOf(each.record), each.record);
+      this.standing.set(nameOf(each.record), each.record);
       this.distrusted.delete(each.verified.announcement.node);
     }
   }
@@ -283,10 +307,12 @@ export class RecordIntake {
     this.sweptMs = nowMs;
     this.roster = sweep(this.roster, this.leaseNowMs(), KEEP_MS);
     this.claims.sweep(this.leaseNowMs());
-    for (const [key, record] of this.standing) {
-      const known =
-        record.topic === PODS_TOPIC ? this.claims.has(record.key) : this.roster.has(record.key as NodeName);
-      if (!known) this.standing.delete(key);
+    for (const name of this.standing.names()) {
+      const key = name.slice(name.indexOf('\n') + 1);
+      const known = name.startsWith(`${PODS_TOPIC}\n`)
+        ? this.claims.has(key)
+        : this.roster.has(key as NodeName);
+      if (!known) this.standing.delete(name);
     }
   }
 
@@ -322,21 +348,20 @@ export class RecordIntake {
    * if there is none: whoever holds an old certificate can still put old records onto the bus.
    */
   private doubt(record: BusRecord, reason: string, detail: string): void {
-    const key = keyOf(record);
-    const standing = this.standing.get(key);
+    const key = nameOf(record);
     if (record.topic === PODS_TOPIC) {
       // Whether its node counts is said by the node's own record; this one is only to be judged again.
       this.keepDoubtful(key, record);
       return;
     }
     const node = record.key as NodeName; // verified: its key is its node
-    if (standing === record) {
+    if (this.standing.holds(key, record)) {
       // An end that came by itself is the roster's to tell.
       if (reason !== 'expired-certificate') this.distrusted.set(node, `${reason}: ${detail}`);
       return;
     }
     // Only `revoked` is said of a record whose signature is good: its key is its node.
-    if (reason === 'revoked' && standing === undefined) this.distrusted.set(node, `${reason}: ${detail}`);
+    if (reason === 'revoked' && !this.standing.has(key)) this.distrusted.set(node, `${reason}: ${detail}`);
     this.keepDoubtful(key, record);
   }
 

@@ -3,7 +3,7 @@
 import type { OwnClaims } from '../core/conflicts';
 import { suiteOf } from '../core/psk';
 import type { VxsealError } from '../errors';
-import type { CniAnswer, CniAnswerer } from '../ports';
+import type { BusRecord, CniAnswer, CniAnswerer } from '../ports';
 import { Adoption } from './adoption';
 import { Causes } from './causes';
 import { Epochs } from './epochs';
@@ -154,10 +154,11 @@ export class ControlRoom implements AgentView {
     this.parts.informer.start(this.pods);
     this.prober.start();
     this.parts.bus.onStatus(() => this.intakes.nodes.noteStatus());
-    await this.parts.bus.start((record) => {
+    const receive = (record: BusRecord): void => {
       this.parts.watchOwn(record);
       this.intakes.receive(record);
-    });
+    };
+    await this.parts.bus.start(receive, () => this.intakes.nodes.ready());
     this.kickFresh();
   }
 

@@ -27,6 +27,7 @@ const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 10_000;
 const BEGIN_AGAIN_MS = 100;
 const MAX_BEGINNINGS = 30;
+const NO_WAIT = async (): Promise<void> => undefined;
 const NEVER: BusStatus = { connected: false, inSync: false, lastSeenMs: 0, error: 'not started' };
 
 export class KafkaBus implements TopologyBus {
@@ -44,6 +45,7 @@ export class KafkaBus implements TopologyBus {
   readonly #waiting: (() => void)[] = [];
   #cancelWatch: () => void = () => undefined;
   #failures = 0;
+  #ready = NO_WAIT;
 
   constructor(private readonly parts: KafkaBusParts) {
     const { settings, topics } = parts;
@@ -51,7 +53,8 @@ export class KafkaBus implements TopologyBus {
   }
 
   /** Resolves after the first attempt to connect, also when that failed: status() says so and it goes on trying. */
-  async start(receive: (record: BusRecord) => void): Promise<void> {
+  async start(receive: (record: BusRecord) => void, ready = NO_WAIT): Promise<void> {
+    this.#ready = ready;
     const delivery = new Delivery((record) => {
       if (!this.#stopped) receive(record);
     });
@@ -147,6 +150,7 @@ export class KafkaBus implements TopologyBus {
         topics: this.#topics,
         shelf: this.#shelf,
         delivery,
+        ready: () => this.#ready(),
         answered: () => this.#answered(session),
       });
       await Promise.race([stopped, this.#open(client, session)]);

@@ -20,15 +20,16 @@ export class RememberingBus implements TopologyBus {
   constructor(private readonly parts: RememberingBusParts) {}
 
   /** As the bus's; what was kept is delivered first. Throws VxsealError 'state' when that cannot be read. */
-  async start(receive: (record: BusRecord) => void): Promise<void> {
+  async start(receive: (record: BusRecord) => void, ready?: () => Promise<void>): Promise<void> {
     const { bus, cache, clock, verify } = this.parts;
     this.#aliveMs = await cache.load(async (record) => {
       const verified = await verify(record, clock.nowMs());
       if (!verified.ok) return; // a root or a certificate has ended since, or the file was changed
       cache.holds(record, verified.value.announcement);
       receive(record);
+      await ready?.();
     });
-    await bus.start(receive);
+    await bus.start(receive, ready);
     cache.watch(() => bus.status().connected);
   }
 

@@ -145,11 +145,14 @@ export class Member {
     );
     this.intake = intake;
     this.bus.onStatus(() => intake.noteStatus());
-    await this.bus.start((record) => {
-      this.announcer.observe(record);
-      this.podAnnouncer.observe(record);
-      intake.receive(record);
-    });
+    await this.bus.start(
+      (record) => {
+        this.announcer.observe(record);
+        this.podAnnouncer.observe(record);
+        intake.receive(record);
+      },
+      () => intake.ready(),
+    );
   }
 
   async announce(epoch: number): Promise<void> {

@@ -27,6 +27,8 @@ export interface SessionParts {
   readonly topics: ReadonlyMap<string, string>;
   readonly shelf: Shelf;
   readonly delivery: Delivery;
+  /** Waited for before more is fetched. */
+  readonly ready: () => Promise<void>;
   /** A broker has answered a fetch. */
   readonly answered: () => void;
 }
@@ -83,6 +85,7 @@ export class Session {
         this.#take(place, found, nothing);
       }
       this.parts.answered();
+      await this.parts.ready();
     }
   }
 

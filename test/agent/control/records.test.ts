@@ -15,6 +15,8 @@ const graceMs = 60_000;
 const vni = 42 as Vni;
 const own = { node: 'node1' as NodeName, vteps: [], prefixes: [], hostVni: vni };
 
+const textOf = ({ value }: BusRecord): string => Buffer.from(value ?? []).toString();
+
 function bench(
   highest: ReadonlyMap<NodeName, RecordOrder> = new Map(),
   highestOfPods: ReadonlyMap<ClaimName, RecordOrder> = new Map(),
@@ -30,9 +32,11 @@ function bench(
   const kept: ReadonlyMap<NodeName, RecordOrder>[] = [];
   const keptPods: ReadonlyMap<ClaimName, RecordOrder>[] = [];
   const seen = { verifying: 0, most: 0, changes: 0 };
-  const verdicts = new Map<Uint8Array, Result<VerifiedRecord, string>>();
+  /** By the text of the record. */
+  const verdicts = new Map<string, Result<VerifiedRecord, string>>();
   const gates: (() => void)[] = [];
-  const control = { held: false, full: false };
+  const control = { held: false, full: false, writing: () => {} };
+  let made = 0;
   const intake = new RecordIntake(
     {
       clock,
@@ -43,13 +47,15 @@ function bench(
         if (control.held) await new Promise<void>((resolve) => gates.push(resolve));
         await settle(1);
         seen.verifying -= 1;
-        return (record.value && verdicts.get(record.value)) ?? refuse('malformed', 'garbage');
+        return verdicts.get(textOf(record)) ?? refuse('malformed', 'garbage');
       },
       busStatus: () => bus,
       graceMs,
       remember: async (map) => {
         if (control.full) throw new VxsealError('state', 'seen.json: ENOSPC', 'make room');
         kept.push(map);
+        control.writing();
+        await settle(1);
       },
       rememberPods: async (map) => {
         keptPods.push(map);
@@ -77,17 +83,18 @@ function bench(
       epoch: { number: 1, publicKey: new Uint8Array(32) },
       agentVersion: '',
     };
-    const value = Uint8Array.of(sequence);
+    made += 1;
+    const value = Buffer.from(`${node}.${generation}.${sequence}.${made}`);
     verdicts.set(
-      value,
+      value.toString(),
       accept({ announcement, certificateNotAfterMs: Number.MAX_SAFE_INTEGER, certificateSerial: '' }),
     );
     return { topic: 'vxseal.nodes.v1', key: node, value };
   };
   const states = () => intake.nodes(own).map(({ node, state }) => `${node} ${state}`);
   /** From now on that record is refused. */
-  const refuseIt = ({ value }: BusRecord, reason: string): void => {
-    if (value !== undefined) verdicts.set(value, refuse(reason, 'because'));
+  const refuseIt = (record: BusRecord, reason: string): void => {
+    verdicts.set(textOf(record), refuse(reason, 'because'));
   };
   return { clock, log, bus, kept, seen, control, gates, intake, record, refuseIt, verdicts, states };
 }
@@ -104,6 +111,60 @@ test('1 in sync only once what stood on the bus is judged, not merely delivered;
   bus.connected = false;
   bus.inSync = false;
   expect(intake.inSync()).toBe(true);
+});
+
+test('1b a record that comes while orders are written is judged, without another one behind it', async () => {
+  const { intake, record, control, states } = bench();
+  control.writing = () => {
+    control.writing = () => {};
+    intake.receive(record('node3', 1));
+  };
+  intake.receive(record('node2', 1));
+  await settle();
+  expect(states()).toEqual(['node2 live', 'node3 live']);
+  expect(intake.inSync()).toBe(true);
+});
+
+test('1c while the start is read there are no passes for each pause in it, and few writes; all of them at its end', async () => {
+  const { intake, record, seen, kept, bus } = bench();
+  bus.inSync = false;
+  for (let node = 2; node < 6; node++) {
+    intake.receive(record(`node${node}`, 1));
+    await settle();
+  }
+  expect([seen.changes, kept.length, intake.inSync()]).toEqual([0, 0, false]);
+  bus.inSync = true;
+  intake.noteStatus();
+  expect(intake.inSync()).toBe(false); // not before it is written
+  await settle();
+  expect([seen.changes, kept.length, kept[0]?.size, intake.inSync()]).toEqual([1, 1, 4, true]);
+});
+
+test('1d who reads faster than is judged waits, and goes on', async () => {
+  const { intake, record, control, gates } = bench();
+  const ready = async (): Promise<boolean> => {
+    let isReady = false;
+    void intake.ready().then(() => {
+      isReady = true;
+    });
+    await settle(1);
+    return isReady;
+  };
+  control.held = true;
+  // 64 are being judged.
+  for (let node = 0; node < 64 + 1023; node++) intake.receive(record(`node${node}`, 1));
+  await settle();
+  expect(await ready()).toBe(true);
+  intake.receive(record('node5000', 1));
+  let isReady = false;
+  const waited = intake.ready().then(() => {
+    isReady = true;
+  });
+  await settle();
+  expect(isReady).toBe(false);
+  control.held = false;
+  for (const open of gates.splice(0)) open();
+  await waited;
 });
 
 test('2 a bus that is not at its end is not in sync, however much was judged', async () => {
@@ -248,13 +309,13 @@ describe('roots or revocations change', () => {
     intake.receive(two);
     intake.receive(record('node3', 1));
     await settle();
-    const good = verdicts.get(two.value ?? new Uint8Array(0));
+    const good = verdicts.get(textOf(two));
     refuseIt(two, reason);
     expect(whys(made)).toEqual(['node2 live ', 'node3 live ']);
     intake.judgeAnew();
     await settle();
     expect(whys(made)).toEqual([`node2 revoked ${reason}: because`, 'node3 live ']);
-    if (good !== undefined && two.value !== undefined) verdicts.set(two.value, good);
+    if (good !== undefined) verdicts.set(textOf(two), good);
     intake.judgeAnew();
     await settle();
     expect(whys(made)).toEqual(['node2 live ', 'node3 live ']);
@@ -296,12 +357,12 @@ describe('roots or revocations change', () => {
     const made = bench();
     const { intake, record, refuseIt, verdicts } = made;
     const two = record('node2', 1);
-    const good = verdicts.get(two.value ?? new Uint8Array(0));
+    const good = verdicts.get(textOf(two));
     refuseIt(two, 'bad-chain');
     intake.receive(two);
     await settle();
     expect(whys(made)).toEqual([]);
-    if (good !== undefined && two.value !== undefined) verdicts.set(two.value, good);
+    if (good !== undefined) verdicts.set(textOf(two), good);
     intake.judgeAnew();
     await settle();
     expect(whys(made)).toEqual(['node2 live ']);
