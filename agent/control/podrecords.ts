@@ -29,7 +29,8 @@ export interface PodRecordParts {
 
 export class PodRecords {
   private remote: readonly RemotePod[] = [];
-  private policyPods: readonly PolicyPod[] = [];
+  /** Made when policies ask for them: where there are none, nobody does. */
+  private policyPods: readonly PolicyPod[] | undefined = [];
   private version = 0;
 
   constructor(private readonly parts: PodRecordParts) {}
@@ -55,8 +56,15 @@ export class PodRecords {
   }
 
   /** For policies: who is in quarantine is nobody there. */
-  forPolicies(): { readonly version: number; readonly pods: readonly PolicyPod[] } {
-    return { version: this.version, pods: this.policyPods };
+  forPolicies(): { readonly version: number; readonly pods: () => readonly PolicyPod[] } {
+    const { version } = this;
+    return {
+      version,
+      pods: () => {
+        this.policyPods ??= byPod(this.remote.filter(({ state }) => state === 'live'));
+        return this.policyPods;
+      },
+    };
   }
 
   /** @param nodes of the node roster @returns the same list as before while it says the same */
@@ -64,7 +72,7 @@ export class PodRecords {
     const { intake, node } = this.parts;
     const found = yield* intake.viewingPods(nodes, node);
     if (!isSame(found, this.remote)) {
-      this.policyPods = yield* byPod(found.filter(({ state }) => state === 'live'));
+      this.policyPods = undefined;
       this.version += 1;
       this.remote = found;
     }
@@ -120,11 +128,12 @@ export class PodRecords {
 }
 
 const isSame = (a: readonly RemotePod[], b: readonly RemotePod[]): boolean =>
-  a.length === b.length &&
-  a.every(({ record, state }, index) => record === b[index]?.record && state === b[index]?.state);
+  a === b ||
+  (a.length === b.length &&
+    a.every(({ record, state }, index) => record === b[index]?.record && state === b[index]?.state));
 
 /** A pod has a record for each of its addresses. */
-function* byPod(remote: readonly RemotePod[]): Sliced<PolicyPod[]> {
+function byPod(remote: readonly RemotePod[]): PolicyPod[] {
   const pods = new Map<string, PolicyPod & { readonly addresses: IpAddress[] }>();
   for (const { record } of remote) {
     const { vni, node, uid, namespace, name, labels, ports, address } = record;
@@ -132,7 +141,6 @@ function* byPod(remote: readonly RemotePod[]): Sliced<PolicyPod[]> {
     const known = pods.get(key);
     if (known === undefined) pods.set(key, { vni, namespace, name, labels, ports, addresses: [address] });
     else known.addresses.push(address);
-    yield;
   }
   return [...pods.values()];
 }

@@ -38,7 +38,7 @@ export interface PolicyKeeperParts {
   readonly signed: () => PolicyWorld;
   readonly hostVni: PolicyInput['hostVni'];
   /** Pods of other nodes by their nodes' records; another version when they are others. */
-  readonly remote: () => { readonly version: number; readonly pods: readonly PolicyPod[] };
+  readonly remote: () => { readonly version: number; readonly pods: () => readonly PolicyPod[] };
 }
 
 export class PolicyKeeper {
@@ -141,22 +141,25 @@ export class PolicyKeeper {
     const remote = this.parts.remote();
     const own = new Set(local.map(nameOf));
     const described = new Set([...own, ...reading.pods.map(nameOf)]);
-    const input: PolicyInput = {
+    const common = {
       policies: sortedPolicies(reading.policies),
       namespaces: reading.namespaces,
-      // Of a pod that both speak of, the manifest counts.
-      pods: [
-        ...reading.pods.filter((pod) => !own.has(nameOf(pod))),
-        ...remote.pods.filter((pod) => !described.has(nameOf(pod))),
-        ...local,
-      ],
       local,
       hostVni: this.parts.hostVni,
       hostAddresses: [...new Set(addresses)].sort(),
     };
     // There may be tens of thousands of remote pods: their version stands for them.
-    const digest = JSON.stringify({ ...input, pods: [reading.pods, local, remote.version] });
+    const digest = JSON.stringify({ ...common, pods: [reading.pods, local, remote.version] });
     if (digest === this.installed && this.parts.datapath.policies.generation() !== 0) return;
+    const input: PolicyInput = {
+      ...common,
+      // Of a pod that both speak of, the manifest counts.
+      pods: [
+        ...reading.pods.filter((pod) => !own.has(nameOf(pod))),
+        ...remote.pods().filter((pod) => !described.has(nameOf(pod))),
+        ...local,
+      ],
+    };
     const tables = compilePolicies(input);
     const same =
       this.parts.datapath.policies.generation() === this.generation && isDeepStrictEqual(tables, this.tables);

@@ -167,12 +167,12 @@ export class RecordIntake {
   }
 
   /** Pods of other nodes, by their nodes' records. @param nodes what nodes() gave */
-  pods(nodes: readonly RosterNode[], own: NodeName): RemotePod[] {
+  pods(nodes: readonly RosterNode[], own: NodeName): readonly RemotePod[] {
     return whole(this.viewingPods(nodes, own));
   }
 
   /** The same in slices. Claims that come meanwhile may be in it or not: another pass follows them. */
-  viewingPods(nodes: readonly RosterNode[], own: NodeName): Sliced<RemotePod[]> {
+  viewingPods(nodes: readonly RosterNode[], own: NodeName): Sliced<readonly RemotePod[]> {
     return this.claims.viewing(nodes, own, this.leaseNowMs());
   }
 

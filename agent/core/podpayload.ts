@@ -38,10 +38,17 @@ export const podWithdrawalFields = ({
   notAfterMs,
 }: PodWithdrawal): object => ({ node, vni, address, generation, sequence, notAfterMs });
 
+/** All fields at once: an object that grows holds more, and a cluster has tens of thousands of these. */
 export function decodePod(fields: Fields): PodAnnouncement {
+  const { node, vni, address, generation, sequence, notAfterMs } = decodeOwner(fields);
   return {
     kind: 'pod',
-    ...decodeOwner(fields),
+    node,
+    vni,
+    address,
+    generation,
+    sequence,
+    notAfterMs,
     uid: asText(fields.uid, 'uid', NAME_OR_NOTHING),
     namespace: asText(fields.namespace, 'namespace', NAME_OR_NOTHING),
     name: asText(fields.name, 'name', NAME),

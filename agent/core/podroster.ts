@@ -12,6 +12,8 @@ import { MAX_LEASE_MS, MAX_SKEW_MS } from './verify';
 export const MAX_CLAIMS_OF_NODE = 2048;
 
 interface ClaimEntry {
+  readonly node: NodeName;
+  /** Often that of `current` itself: there are tens of thousands. */
   highest: RecordOrder;
   /** Undefined when only its order is known (after a restart). */
   current: VerifiedPodRecord | undefined;
@@ -29,6 +31,15 @@ export interface RemotePod {
   readonly why: string;
 }
 
+interface SeenPods {
+  readonly version: number;
+  readonly own: NodeName;
+  readonly live: ReadonlySet<NodeName>;
+  readonly fromMs: number;
+  readonly untilMs: number;
+  readonly pods: readonly RemotePod[];
+}
+
 /** What the rosters show of our own claims. */
 export interface OwnClaimsView {
   /** Live ones, by key. */
@@ -43,10 +54,12 @@ export type ClaimName = string & { readonly __brand: 'ClaimName' };
 const nameOf = (key: string, node: NodeName): ClaimName => `${key} ${node}` as ClaimName;
 
 export class PodRoster {
-  /** By key, then node. */
-  readonly #claims = new Map<string, Map<NodeName, ClaimEntry>>();
+  /** By key; of each node one. */
+  readonly #claims = new Map<string, ClaimEntry[]>();
   readonly #countOfNode = new Map<NodeName, number>();
   #version = 0;
+  /** What viewing() gave last, and for how long it holds. */
+  #seen: SeenPods | undefined;
 
   /**
    * @param highest orders that a former process kept on disk: records below them are superseded
@@ -55,7 +68,8 @@ export class PodRoster {
   constructor(highest: ReadonlyMap<ClaimName, RecordOrder>, nowMs: number) {
     for (const [name, order] of highest) {
       const [key = '', node = ''] = name.split(' ');
-      this.#put(key, node as NodeName, {
+      this.#put(key, {
+        node: node as NodeName,
         highest: order,
         current: undefined,
         lastNotAfterMs: nowMs + MAX_LEASE_MS + MAX_SKEW_MS,
@@ -71,19 +85,18 @@ export class PodRoster {
   fold(verified: VerifiedPodRecord): ClaimOutcome {
     const { announcement } = verified;
     const key = podKey(announcement);
-    const { node, generation, sequence, notAfterMs } = announcement;
-    const entry = this.#claims.get(key)?.get(node);
+    const { node, notAfterMs } = announcement;
+    const entry = this.#find(key, node);
     if (entry === undefined) {
       if ((this.#countOfNode.get(node) ?? 0) >= MAX_CLAIMS_OF_NODE) return 'crowded';
-      const highest = { generation, sequence };
-      this.#put(key, node, { highest, current: verified, lastNotAfterMs: notAfterMs });
+      this.#put(key, { node, highest: announcement, current: verified, lastNotAfterMs: notAfterMs });
       this.#version += 1;
       return 'accepted';
     }
     const outcome = compare(verified, entry);
     entry.lastNotAfterMs = Math.max(entry.lastNotAfterMs, notAfterMs);
     if (outcome === 'accepted') {
-      entry.highest = { generation, sequence };
+      entry.highest = announcement;
       entry.current = verified;
       this.#version += 1;
     }
@@ -96,24 +109,30 @@ export class PodRoster {
 
   /** The highest order seen of a node's claim of an address. */
   orderOf(key: string, node: NodeName): RecordOrder | undefined {
-    return this.#claims.get(key)?.get(node)?.highest;
+    const entry = this.#find(key, node);
+    if (entry === undefined) return undefined;
+    const { generation, sequence } = entry.highest;
+    return { generation, sequence };
   }
 
   orders(): Map<ClaimName, RecordOrder> {
     const orders = new Map<ClaimName, RecordOrder>();
     for (const [key, claims] of this.#claims)
-      for (const [node, { highest }] of claims) orders.set(nameOf(key, node), highest);
+      for (const { node, highest } of claims) orders.set(nameOf(key, node), highest);
     return orders;
   }
 
   /** Forgets claims whose last lease has ended: a replay of them is dead by itself. */
   sweep(nowMs: number): void {
     for (const [key, claims] of this.#claims)
-      for (const [node, entry] of claims) {
-        if (entry.lastNotAfterMs > nowMs) continue;
-        claims.delete(node);
+      for (const { node, lastNotAfterMs } of [...claims]) {
+        if (lastNotAfterMs > nowMs) continue;
+        this.#claims.set(
+          key,
+          (this.#claims.get(key) ?? []).filter((entry) => entry.node !== node),
+        );
         this.#countOfNode.set(node, (this.#countOfNode.get(node) ?? 1) - 1);
-        if (claims.size === 0) this.#claims.delete(key);
+        if (this.#claims.get(key)?.length === 0) this.#claims.delete(key);
         this.#version += 1;
       }
   }
@@ -122,7 +141,10 @@ export class PodRoster {
   claimsOf(node: NodeName, nowMs: number): Map<string, PodAnnouncement> {
     const found = new Map<string, PodAnnouncement>();
     for (const [key, claims] of this.#claims) {
-      const record = liveRecord(claims.get(node), nowMs);
+      const record = liveRecord(
+        claims.find((entry) => entry.node === node),
+        nowMs,
+      );
       if (record !== undefined) found.set(key, record);
     }
     return found;
@@ -133,33 +155,55 @@ export class PodRoster {
    * @param nodes the view of the node roster: a claim counts while its node is live
    * @param own our name: a claim of ours puts the other's in quarantine
    */
-  view(nodes: readonly RosterNode[], own: NodeName, nowMs: number): RemotePod[] {
+  view(nodes: readonly RosterNode[], own: NodeName, nowMs: number): readonly RemotePod[] {
     return whole(this.viewing(nodes, own, nowMs));
   }
 
-  /** The same in slices; each address is looked at at one moment. */
-  *viewing(nodes: readonly RosterNode[], own: NodeName, nowMs: number): Sliced<RemotePod[]> {
+  /** The same in slices, each address looked at at one moment; the same list while it says the same. */
+  *viewing(nodes: readonly RosterNode[], own: NodeName, nowMs: number): Sliced<readonly RemotePod[]> {
     const live = new Set(nodes.filter(({ state }) => state === 'live').map(({ node }) => node));
+    const version = this.#version;
+    const seen = this.#seen;
+    if (seen?.version === version && seen.own === own && seen.fromMs <= nowMs && nowMs < seen.untilMs)
+      if (isSameSet(seen.live, live)) return seen.pods;
     const pods: RemotePod[] = [];
+    let untilMs = Number.POSITIVE_INFINITY;
     for (const claims of this.#claims.values()) {
       yield;
-      const records = [...claims]
-        .filter(([node]) => node !== own && live.has(node))
-        .flatMap(([, entry]) => liveRecord(entry, nowMs) ?? []);
-      const claimants = records.map(({ node }) => node);
-      if (liveRecord(claims.get(own), nowMs) !== undefined) claimants.push(own);
+      const standing = claims.flatMap((entry) => liveRecord(entry, nowMs) ?? []);
+      for (const entry of claims) untilMs = Math.min(untilMs, nextEndMs(entry, nowMs));
+      const counting = standing.filter(({ node }) => node === own || live.has(node));
+      const claimants = counting.map(({ node }) => node);
+      const others = counting.filter(({ node }) => node !== own);
       const why =
-        claimants.length > 1 ? `${claimants.sort().join(' and ')} claim ${records[0]?.address}` : '';
-      for (const record of records) pods.push({ record, state: why === '' ? 'live' : 'quarantined', why });
+        claimants.length > 1 ? `${claimants.sort().join(' and ')} claim ${counting[0]?.address}` : '';
+      for (const record of others) pods.push({ record, state: why === '' ? 'live' : 'quarantined', why });
     }
+    // What came meanwhile may be in it or not.
+    this.#seen = version === this.#version ? { version, own, live, fromMs: nowMs, untilMs, pods } : undefined;
     return pods;
   }
 
-  #put(key: string, node: NodeName, entry: ClaimEntry): void {
-    const claims = this.#claims.get(key) ?? new Map<NodeName, ClaimEntry>();
-    this.#claims.set(key, claims.set(node, entry));
-    this.#countOfNode.set(node, (this.#countOfNode.get(node) ?? 0) + 1);
+  #find(key: string, node: NodeName): ClaimEntry | undefined {
+    return this.#claims.get(key)?.find((entry) => entry.node === node);
   }
+
+  #put(key: string, entry: ClaimEntry): void {
+    const claims = this.#claims.get(key);
+    if (claims === undefined) this.#claims.set(key, [entry]);
+    else claims.push(entry);
+    this.#countOfNode.set(entry.node, (this.#countOfNode.get(entry.node) ?? 0) + 1);
+  }
+}
+
+const isSameSet = <T>(a: ReadonlySet<T>, b: ReadonlySet<T>): boolean =>
+  a.size === b.size && [...a].every((each) => b.has(each));
+
+/** When the claim will have ended; never for what does not count now. */
+function nextEndMs({ current }: ClaimEntry, nowMs: number): number {
+  if (current?.announcement.kind !== 'pod') return Number.POSITIVE_INFINITY;
+  const endMs = Math.min(current.announcement.notAfterMs, current.certificateNotAfterMs);
+  return endMs > nowMs ? endMs : Number.POSITIVE_INFINITY;
 }
 
 function liveRecord(entry: ClaimEntry | undefined, nowMs: number): PodAnnouncement | undefined {

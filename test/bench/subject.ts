@@ -100,14 +100,10 @@ export class Subject {
 
   /** How many pods of other nodes it knows. */
   async remotePods(): Promise<number> {
-    try {
-      const { pods } = (await agentClient(this.socket).get('/v1/pods/remote')) as {
-        pods: readonly unknown[];
-      };
-      return pods.length;
-    } catch {
-      return 0;
-    }
+    const { pods } = (await agentClient(this.socket).get('/v1/pods/remote')) as {
+      pods: readonly unknown[];
+    };
+    return pods.length;
   }
 
   /** Since the last call. */

@@ -187,7 +187,7 @@ describe('9 policies', () => {
       datapath: { policies },
       problems: new Problems(new ManualClock(), log),
       source: { read: async () => reading },
-      remote: () => ({ version: 0, pods: [] }),
+      remote: () => ({ version: 0, pods: () => [] }),
       signed: () => ({ policies: [], namespaces: [], pods: [] }),
       hostVni,
     });

@@ -53,7 +53,7 @@ const keeper = (with_ = true): PolicyKeeper =>
     source: with_ ? { read: () => read() } : undefined,
     hostVni: VNI,
     signed: () => ({ policies: [], namespaces: [], pods: [] }),
-    remote: () => ({ version: 0, pods: [] }),
+    remote: () => ({ version: 0, pods: () => [] }),
   });
 
 test('installs once for one meaning, and again for another', async () => {

@@ -225,7 +225,7 @@ describe('folder and bus', () => {
       problems: new Problems(new ManualClock(), new QuietLog()),
       source: source && { read: source },
       signed: () => signed,
-      remote: () => ({ version: 0, pods: [] }),
+      remote: () => ({ version: 0, pods: () => [] }),
       hostVni: HOST_VNI,
     });
     return { policies, keeping };

@@ -132,3 +132,54 @@ test('16 the version moves with what is claimed, and only then', () => {
   roster.fold(verified(withdrawal('node2', 2)));
   expect(roster.version).toBeGreaterThan(version);
 });
+
+test('what it remembers of the view is what a roster without a memory shows, whatever happens in between', () => {
+  const random = seeded(11);
+  const any = (count: number): number => Math.floor(random() * count);
+  const roster = new PodRoster(new Map(), NOW_MS);
+  const told: VerifiedPodRecord[] = [];
+  let nowMs = NOW_MS;
+  let remembered = 0;
+  let before: unknown;
+  for (let round = 0; round < 1000; round++) {
+    const chance = random();
+    if (chance < 0.2) {
+      const node = `node${1 + any(4)}`;
+      const address = `10.1.0.${any(6)}` as IpAddress;
+      const lease = { notBeforeMs: nowMs, notAfterMs: nowMs + 1 + any(5000) };
+      const record =
+        random() < 0.2 ? withdrawal(node, round) : claim(node, { address, sequence: round, ...lease });
+      told.push(verified(record, nowMs + any(9000)));
+      roster.fold(told.at(-1) as VerifiedPodRecord);
+    } else if (chance < 0.4) nowMs += any(400);
+    const live = nodes('node2', chance > 0.9 ? 'node3 expired' : 'node3', 'node4');
+    const shown = roster.view(live, OWN, nowMs);
+    remembered += shown === before ? 1 : 0;
+    before = shown;
+    const twin = new PodRoster(new Map(), NOW_MS);
+    for (const each of told) twin.fold(each);
+    expect(shown).toEqual(twin.view(live, OWN, nowMs));
+  }
+  expect(told.length).toBeGreaterThan(100);
+  expect(remembered).toBeGreaterThan(200);
+});
+
+test('the view is the same list while it says the same, and another one when it does not', () => {
+  const roster = new PodRoster(new Map(), NOW_MS);
+  roster.fold(verified(claim('node2', { notAfterMs: NOW_MS + 100 })));
+  roster.fold(verified(claim('node3', { address: '10.1.0.6' as IpAddress })));
+  const first = roster.view(ALL, OWN, NOW_MS);
+  expect(roster.view(nodes('node3', 'node2'), OWN, NOW_MS + 99)).toBe(first);
+  const steps: readonly (() => readonly unknown[])[] = [
+    () => roster.view(ALL, OWN, NOW_MS + 100), // a lease has ended
+    () => roster.view(nodes('node2', 'node3 expired'), OWN, NOW_MS + 100), // a node has gone
+    () => roster.view(ALL, OWN, NOW_MS), // the clock is set back
+    () => {
+      roster.fold(verified(claim('node1', { sequence: 2 })));
+      return roster.view(ALL, OWN, NOW_MS); // a claim of ours
+    },
+  ];
+  const counts = steps.map((step) => step().length);
+  expect(counts).toEqual([1, 0, 2, 2]);
+  expect(seen(roster)).toEqual(['node2 web quarantined', 'node3 web live']);
+});
