@@ -1,12 +1,14 @@
 // From roster, configuration, pods and links to the state the kernel shall have. Pure; the output is sorted, so
 // equal inputs give equal states whatever order they came in.
 import { permissiveEntries } from './adoption';
+import type { NodeAnnouncement } from './announcement';
 import { addressFamily, hostPrefix } from './bytes';
 import { type IpAddress, PEER_LOCAL, PEER_NONE, type PeerNumber, type Prefix, type Vni } from './ids';
 import { innerMtuBytes } from './mtu';
 import { nodeMac } from './names';
 import { type OverlayConfig, type Peer, type PrefixesOfVni, vnisOf } from './peers';
 import { announces, isInNodePrefix, type RemotePod } from './podroster';
+import { PrefixIndex } from './prefixindex';
 import { holdingOuterAddresses } from './protection';
 import { Remembered } from './remembered';
 import type { RosterNode } from './roster';
@@ -109,24 +111,40 @@ function* podAddresses({
   );
   const records = new Map(roster.map(({ node, record }) => [node, record]));
   const numbers = new Map(peers.map(({ node, entry }) => [node, entry.number]));
-  const theirs = ({ record, state }: RemotePod): PodAddress[] => {
+  let announced: Announced | undefined;
+  for (const { record, state } of remotePods) {
+    yield;
     const { vni, address, node } = record;
     const owner = records.get(node);
-    if (owner === undefined || taken.has(`${vni}/${address}`)) return [];
+    if (owner === undefined) continue;
+    const isDisputed = state === 'quarantined';
+    // Of tens of thousands these are nearly all.
+    if (!isDisputed && isInNodePrefix(record, owner)) continue;
+    if (taken.has(`${vni}/${address}`)) continue;
     // Outside of what is protected nothing would be left of the address once the claim ends, but the way in clear.
-    if (!announces(config.protectedPrefixes, record)) return [];
-    if (state === 'quarantined') return [{ vni, address, peer: PEER_NONE }];
-    if (isInNodePrefix(record, owner) || announces(config.prefixes, record)) return [];
-    const isAnothers = [...records.values()].some(
-      (other) => other !== owner && other !== undefined && announces(other.prefixes, record),
-    );
-    return [{ vni, address, peer: isAnothers ? PEER_NONE : (numbers.get(node) ?? PEER_NONE) }];
-  };
-  for (const pod of remotePods) {
-    found.push(...theirs(pod));
-    yield;
+    if (!announces(config.protectedPrefixes, record)) continue;
+    if (!isDisputed && announces(config.prefixes, record)) continue;
+    announced ??= yield* indexing(roster);
+    const isAnothers = announced
+      .containing(hostPrefix(address))
+      .some((other) => other.vni === vni && other.record !== owner);
+    const peer = isDisputed || isAnothers ? PEER_NONE : (numbers.get(node) ?? PEER_NONE);
+    found.push({ vni, address, peer });
   }
   return found;
+}
+
+type Announced = PrefixIndex<{ readonly vni: Vni; readonly record: NodeAnnouncement }>;
+
+function* indexing(roster: readonly RosterNode[]): Sliced<Announced> {
+  const index: Announced = new PrefixIndex();
+  for (const { record } of roster) {
+    if (record === undefined) continue;
+    for (const { vni, prefixes } of record.prefixes)
+      for (const prefix of prefixes) index.add(prefix, { vni, record });
+    yield;
+  }
+  return index;
 }
 
 /**

@@ -1,7 +1,15 @@
 import { type DesiredInput, desired, type OverlayConfig, overlayMtus } from '../../../agent/core/desired';
-import type { IpAddress, NodeName, PeerNumber, Prefix, Vni } from '../../../agent/core/ids';
+import {
+  type IpAddress,
+  type NodeName,
+  PEER_NONE,
+  type PeerNumber,
+  type Prefix,
+  type Vni,
+} from '../../../agent/core/ids';
 import { nodeIdentity, nodeMac } from '../../../agent/core/names';
 import { numberPeers, selectPeers, tunnelAddresses } from '../../../agent/core/peers';
+import { announces, type RemotePod } from '../../../agent/core/podroster';
 import type { NodeState, RosterNode } from '../../../agent/core/roster';
 import type { Rotation } from '../../../agent/core/rotation';
 import type { PodEntry } from '../../../agent/core/state';
@@ -345,4 +353,49 @@ test('the order of what comes in does not matter', () => {
 
 test('without any underlay device there is no desired state', () => {
   expect(() => desired(input({ underlay: ['eth9'] }))).toThrow('no underlay device of eth9 is there');
+});
+
+test('an address of a pod leads to its node, or to nobody where another node announces it as a whole', () => {
+  const random = seeded(5);
+  const any = (count: number): number => Math.floor(random() * count);
+  const kinds = new Set<string>();
+  for (let round = 0; round < 200; round++) {
+    const roster = ['b', 'c', 'd'].map((name, index) =>
+      rosterNode(name, [`192.0.2.${index + 2}`], {
+        [random() < 0.8 ? HOST : TENANT]: [
+          ['10.4.0.0/14', `10.${2 + any(4)}.0.0/16`, `10.${2 + any(4)}.0.0/24`][any(3)] ?? '',
+        ],
+      }),
+    );
+    const address = `10.${2 + any(4)}.0.9` as IpAddress;
+    const owner = roster[any(3)] as RosterNode;
+    const pod = {
+      ...owner.record,
+      kind: 'pod',
+      vni: HOST,
+      address,
+      node: owner.node,
+      uid: '',
+      namespace: '',
+      name: 'p',
+      labels: {},
+      ports: [],
+      mtuBytes: 0,
+    };
+    const remotePods = [{ record: pod as unknown as RemotePod['record'], state: 'live' as const, why: '' }];
+    const numbers = new Map(roster.map(({ node }, index) => [node, (index + 2) as PeerNumber]));
+    const peers = selectPeers(CONFIG, roster, numbers);
+    const { overlay } = desired(input({ roster, peers, remotePods }));
+    const announcers = roster.filter(({ record }) =>
+      announces(record?.prefixes ?? [], { vni: HOST, address }),
+    );
+    const expected = announcers.includes(owner)
+      ? undefined
+      : announcers.length > 0
+        ? PEER_NONE
+        : numbers.get(owner.node);
+    kinds.add(announcers.includes(owner) ? 'in' : announcers.length > 0 ? 'other' : 'alone');
+    expect(overlay.find(({ prefix }) => prefix === `${address}/32`)?.peer).toBe(expected);
+  }
+  expect([...kinds].sort()).toEqual(['alone', 'in', 'other']);
 });
