@@ -3,27 +3,17 @@
 // and the last answer; the words of the status are state.ts's.
 import type { PeerNumber } from '../core/ids';
 import type { Clock, Datapath, ProbeReply } from '../ports';
+import { SentProbes, type Size } from './sentprobes';
 
 /** Smallest Ethernet frame without its check sequence (IEEE 802.3 §3.2.7). */
 export const SMALL_FRAME_BYTES = 60;
 const ETHERNET_HEADER_BYTES = 14;
-/** Probes over which loss is taken. */
-const LOSS_WINDOW = 20;
 /** Weight of a new sample in the smoothed round trip (RFC 6298 §2.3). */
 const RTT_GAIN = 1 / 8;
 
 /** Peers probed in one go, and the time to the next: 5,000 take less than a second. */
 const AT_ONCE = 64;
 const BETWEEN_MS = 10;
-
-type Size = 'small' | 'full';
-
-interface Sent {
-  readonly id: bigint;
-  readonly size: Size;
-  readonly sentNs: bigint;
-  answered: boolean;
-}
 
 interface Track {
   readonly firstSentMs: number;
@@ -32,7 +22,7 @@ interface Track {
   /** When answers of that size began to fail; 0 while they come. */
   readonly silentSinceMs: Record<Size, number>;
   rttMs: number;
-  sent: Sent[];
+  readonly sent: SentProbes;
 }
 
 export interface Liveness {
@@ -55,7 +45,8 @@ export interface ProbeSettings {
 
 export class Prober {
   private readonly tracks = new Map<PeerNumber, Track>();
-  private lastId: bigint;
+  private readonly firstId: bigint;
+  private sentCount = 0;
   private mtuBytes = 0;
   private cancel: () => void = () => {};
   /** To be probed as soon as it is their turn. */
@@ -71,7 +62,7 @@ export class Prober {
     private readonly changed: () => void = () => {},
   ) {
     // Not from 0: an answer to a probe of a former process must match nothing here.
-    this.lastId = clock.monotonicNs();
+    this.firstId = clock.monotonicNs();
     datapath.onProbeReply((reply) => this.take(reply));
   }
 
@@ -139,12 +130,11 @@ export class Prober {
   }
 
   private lossOf(track: Track): number {
-    const youngestNs = this.clock.monotonicNs() - BigInt(this.settings.intervalMs) * 1_000_000n;
-    const due = track.sent.filter(
-      (probe) => probe.size === 'small' && (probe.answered || probe.sentNs <= youngestNs),
-    );
-    if (due.length === 0) return -1;
-    return due.filter((probe) => !probe.answered).length / due.length;
+    return track.sent.loss(this.monotonicMs() - this.settings.intervalMs);
+  }
+
+  private monotonicMs(): number {
+    return Number(this.clock.monotonicNs()) / 1e6;
   }
 
   private begin(peer: PeerNumber): void {
@@ -153,7 +143,7 @@ export class Prober {
       lastAnswerMs: { small: 0, full: 0 },
       silentSinceMs: { small: 0, full: 0 },
       rttMs: -1,
-      sent: [],
+      sent: new SentProbes(),
     };
     this.tracks.set(peer, track);
   }
@@ -164,12 +154,11 @@ export class Prober {
   }
 
   private sendOne(peer: PeerNumber, track: Track, size: Size, frameBytes: number): void {
-    this.lastId += 1n;
-    const probe = { id: this.lastId, size, sentNs: this.clock.monotonicNs(), answered: false };
-    track.sent = [...track.sent.slice(-2 * LOSS_WINDOW + 1), probe];
+    this.sentCount += 1;
+    track.sent.sent(this.sentCount, size, this.monotonicMs());
     if (track.silentSinceMs[size] === 0) track.silentSinceMs[size] = this.clock.nowMs();
     try {
-      this.datapath.sendProbe(peer, probe.id, frameBytes);
+      this.datapath.sendProbe(peer, this.firstId + BigInt(this.sentCount), frameBytes);
     } catch (error) {
       this.failed(peer, error);
     }
@@ -177,15 +166,15 @@ export class Prober {
 
   private take(reply: ProbeReply): void {
     const track = this.tracks.get(reply.peer);
-    const probe = track?.sent.find((sent) => sent.id === reply.id && !sent.answered);
-    if (track === undefined || probe === undefined) return;
-    probe.answered = true;
-    const before = this.of(reply.peer)?.verdict;
-    track.lastAnswerMs[probe.size] = this.clock.nowMs();
-    track.silentSinceMs[probe.size] = 0;
+    if (track === undefined) return;
+    const before = this.judge(track, this.clock.nowMs()).verdict;
+    const size = track.sent.answered(Number(reply.id - this.firstId));
+    if (size === undefined) return;
+    track.lastAnswerMs[size] = this.clock.nowMs();
+    track.silentSinceMs[size] = 0;
     const sampleMs = Math.max(0, Number(reply.receivedNs - reply.sentNs) / 1e6);
-    if (probe.size === 'small')
+    if (size === 'small')
       track.rttMs = track.rttMs < 0 ? sampleMs : track.rttMs + RTT_GAIN * (sampleMs - track.rttMs);
-    if (before !== this.of(reply.peer)?.verdict) this.changed();
+    if (before !== this.judge(track, this.clock.nowMs()).verdict) this.changed();
   }
 }
