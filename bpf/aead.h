@@ -166,8 +166,7 @@ static __always_inline int aead_seal(struct aead *a, const __u32 key[8], __u32 s
 	if (len > AEAD_MAX_TEXT)
 		return -1;
 	aead_init(a, key, salt, iv, aad, aad_len);
-	aead_crypt(a, len);
-	if (aead_mac(a, aad_len, len))
+	if (aead_crypt(a, len) || aead_mac(a, aad_len, len))
 		return -1;
 	tag = (word32 *)(a->text + AEAD_TEXT_AT + len);
 	for (int i = 0; i < 4; i++)
@@ -201,8 +200,7 @@ static __always_inline int aead_open(struct aead *a, const __u32 key[8], __u32 s
 	}
 	if (difference)
 		return -1;
-	aead_crypt(a, len);
-	return 0;
+	return aead_crypt(a, len);
 }
 
 #endif

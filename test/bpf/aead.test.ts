@@ -244,7 +244,7 @@ test.each(['seal', 'open'] as const)('%s compares no two values but counts of bl
     if (/ if [rw]\d+ \S+ [rw]\d+ goto/.test(line)) branches.push(inside);
   }
   expect(listing.filter((line) => line.includes(' if ')).length).toBeGreaterThan(10); // the listing is one
-  expect(branches.sort()).toEqual(['aead_crypt', 'aead_crypt', 'aead_mac', 'poly1305_run']);
+  expect(branches.sort()).toEqual(['aead_mac', program, program, 'poly1305_run'].sort());
 });
 
 test('what the caller keeps before the associated data is left alone', () => {
