@@ -51,6 +51,7 @@ export class TopologyCache {
   #writing = Promise.resolve();
   /** Entries of the file. */
   #notBefore = 0;
+  #loading = false;
   #failed = false;
   #cancelAlive: () => void = () => undefined;
 
@@ -67,6 +68,7 @@ export class TopologyCache {
    */
   async load(take: (record: BusRecord) => Promise<void>): Promise<number> {
     const { path } = this.parts;
+    this.#loading = true;
     try {
       await mkdir(path, { recursive: true, mode: 0o700 });
       await this.#clear();
@@ -85,6 +87,8 @@ export class TopologyCache {
         'check the owner, mode and file system of the state directory',
         { cause: error },
       );
+    } finally {
+      this.#loading = false;
     }
   }
 
@@ -94,7 +98,8 @@ export class TopologyCache {
    * peers' keys in the kernel. Never throws: the first failure is logged.
    */
   async keep({ topic, key, value }: BusRecord, order: RecordOrder): Promise<void> {
-    if (value === undefined) return;
+    // What is judged while the file is read came out of it.
+    if (value === undefined || this.#loading) return;
     const bytes = encodeEntry({ topic, key, value, writtenMs: this.parts.clock.nowMs() });
     if (bytes === undefined) return;
     const { generation, sequence } = order;

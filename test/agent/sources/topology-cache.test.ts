@@ -104,6 +104,25 @@ describe('topology cache', () => {
     expect(await texts()).toEqual({ a: 'new' });
   });
 
+  test('what is judged while the file is read is in it: nothing is written, nothing lost', async () => {
+    const first = await open();
+    await first.keep(record('a', 'old'), order(1, 1));
+    await first.keep(record('b', 'b'), order(1, 1));
+    await first.keep(record('a', 'new'), order(1, 2));
+    const cache = new TopologyCache({ path, clock, log });
+    let [turn, before] = [0, ''];
+    await cache.load(async (found) => {
+      if (++turn === 1) before = await readFile(file(), 'hex');
+      // The older of two is judged when the newer one was met, but not looked at yet.
+      if (turn === 3) await cache.keep(record('a', 'old'), order(1, 1));
+      cache.holds(found, order(1, turn === 3 ? 2 : 1));
+    });
+    expect(await readFile(file(), 'hex')).toBe(before);
+    await cache.keep(record('c', 'c'), order(1));
+    expect(await texts()).toEqual({ a: 'new', b: 'b', c: 'c' });
+    expect(log.lines).toEqual([]);
+  });
+
   test('what it holds already is not written again', async () => {
     const cache = await open();
     await cache.keep(record('a', 'one'), order(1));
