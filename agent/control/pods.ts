@@ -68,18 +68,13 @@ export class PodStore implements PodGate, PodFactsSink {
    * A runtime's pod is also waited for until it is keyed: its first packet may be its last chance.
    */
   async attach(request: PodRequest): Promise<AttachedPod> {
-    const mtuBytes = this.parts.mtuBytes();
-    if (mtuBytes === undefined)
-      throw new VxsealError(
-        'not-ready',
-        'the tunnel MTU is not known yet: no underlay device',
-        'see `vxseal status`',
-      );
+    const deadlineMs = this.parts.clock.nowMs() + ATTACH_DEADLINE_MS;
+    const mtuBytes = await this.knownMtu(deadlineMs);
     const seen = await this.inspect(this.asked(request), mtuBytes);
     this.refuseSecondDevice(seen);
     const found = { ...seen, pod: keepFacts(seen.pod, this.pods.get(seen.pod.id)?.pod) };
     // Both must have happened before the answer; neither needs the other.
-    await Promise.all([this.remember(found), this.waitUntilHooked(found)]);
+    await Promise.all([this.remember(found), this.waitUntilHooked(found, deadlineMs)]);
     this.parts.log.info(
       { pod: podName(found), id: found.pod.id, addresses: found.pod.addresses },
       'pod attached',
@@ -254,8 +249,29 @@ export class PodStore implements PodGate, PodFactsSink {
     ]);
   }
 
-  private async waitUntilHooked(pod: AttachedPod): Promise<void> {
-    const deadlineMs = this.parts.clock.nowMs() + ATTACH_DEADLINE_MS;
+  /** An agent that has just started learns it in its first pass: a pod may be faster. */
+  private async knownMtu(deadlineMs: number): Promise<number> {
+    for (;;) {
+      const mtuBytes = this.parts.mtuBytes();
+      if (mtuBytes !== undefined) return mtuBytes;
+      if (this.parts.clock.nowMs() + RETRY_MS > deadlineMs)
+        throw new VxsealError(
+          'not-ready',
+          'the tunnel MTU is not known yet: no underlay device',
+          'see `vxseal status`',
+        );
+      await this.retryTime();
+    }
+  }
+
+  private retryTime(): Promise<void> {
+    return new Promise((resolve) => this.parts.clock.after(RETRY_MS, resolve));
+  }
+
+  private async waitUntilHooked(
+    pod: AttachedPod,
+    deadlineMs = this.parts.clock.nowMs() + ATTACH_DEADLINE_MS,
+  ): Promise<void> {
     for (;;) {
       await this.parts.reconcile();
       const missing = this.missing(pod);
@@ -266,7 +282,7 @@ export class PodStore implements PodGate, PodFactsSink {
           `pod ${podName(pod)} is not hooked: ${missing}`,
           'try again; see `vxseal status`',
         );
-      await new Promise<void>((resolve) => this.parts.clock.after(RETRY_MS, resolve));
+      await this.retryTime();
     }
   }
 

@@ -162,12 +162,22 @@ test('4 attach waits until hooked, and says what is missing at the deadline', as
   await refused;
 });
 
-test('5 before the underlay is known attach is asked to come back', async () => {
-  const { host, opener, store, control } = bench();
+test('5 attach waits for the underlay of an agent that starts, and asks to come back at the deadline', async () => {
+  const { host, opener, store, control, clock } = bench();
   control.mtuBytes = undefined;
-  await expect(store.attach(ask(addPod(host, opener, 'p', '10.1.0.5').path))).rejects.toMatchObject({
+  const attached = store.attach(ask(addPod(host, opener, 'p', '10.1.0.5').path));
+  await clock.advance(1000);
+  control.mtuBytes = 1408;
+  await clock.advance(1000);
+  await expect(attached).resolves.toMatchObject({ pod: { name: 'web' } });
+  control.mtuBytes = undefined;
+  const late = store.attach(ask(addPod(host, opener, 'q', '10.1.0.6').path));
+  const refused = expect(late).rejects.toMatchObject({
     code: 'not-ready',
+    message: 'the tunnel MTU is not known yet: no underlay device',
   });
+  await clock.advance(11_000);
+  await refused;
 });
 
 test('6 detach is idempotent; a pod whose host device is gone or another is dropped', async () => {
