@@ -110,11 +110,11 @@ async function end(pod: Pod): Promise<void> {
 
 const podsOfAgent = async (): Promise<readonly PodStatus[]> => (await node.status()).pods;
 
-/** Of a pod that the agent holds: it is there when ADD has been answered. */
-async function labelsOf(pod: Pod): Promise<PodStatus['labels']> {
-  const found = (await podsOfAgent()).find(({ name }) => name === pod.name);
-  if (found === undefined) throw new Error(`the agent has no pod ${pod.name}`);
-  return found.labels;
+/** Of a pod that the agent holds; one that starts answers before it has looked at its pods again. */
+function labelsOf(pod: Pod): Promise<PodStatus['labels']> {
+  return until(`the agent has pod ${pod.name}`, 30_000, async () => {
+    return (await podsOfAgent()).find(({ name }) => name === pod.name)?.labels;
+  });
 }
 
 const untilLabelled = (...pods: readonly Pod[]): Promise<true> => {
