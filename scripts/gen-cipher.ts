@@ -1,6 +1,6 @@
 // Prints bpf/chacha20.gen.h: the ChaCha20 rounds of one and of two blocks as BPF assembly with registers of our own
 // choice, and the steps that all blocks of a packet share. Run by scripts/gen-cipher. bpf/chacha20.h says what it is called for.
-import { Allocator, type Source } from './cipher/allocator';
+import { Allocator, half, type Source } from './cipher/allocator';
 import { COUNTER, numberOf, rounds, type Step, splitByCounter, wordsOf } from './cipher/chacha20';
 
 const PAIR = ['x', 'y'];
@@ -14,9 +14,8 @@ const TEXT_SLOT = -16;
 const STATE = 'r1';
 const TEXT = 'r2';
 const FACTOR = 'r9';
-const half = (register: string): string => register.replace('r', 'w');
 
-/** Steps by which a word is used; `after` is when the text is met, in the order of `words`. */
+/** Steps by which a word is used; the last is when it meets the text, in the order of `words`. */
 function usesOf(steps: readonly Step[], words: readonly string[]): Map<string, number[]> {
   const uses = new Map<string, number[]>(words.map((name) => [name, []]));
   steps.forEach((step, at) => {

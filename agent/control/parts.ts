@@ -1,8 +1,7 @@
 // What the control room is made of: its settings, and the parts it gets from outside. Shapes only.
 import type { WeakerMode } from '../core/adoption';
 import type { AnnouncedEpoch, PodContent } from '../core/announcement';
-import type { PrefixesOfVni } from '../core/desired';
-import type { NodeName } from '../core/ids';
+import type { NodeName, PrefixesOfVni } from '../core/ids';
 import type { PodInformer } from '../core/podfacts';
 import type { ClaimName, OwnClaimsView } from '../core/podroster';
 import type { PolicySource } from '../core/policy';

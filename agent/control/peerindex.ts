@@ -1,7 +1,8 @@
 // What a picture says of one peer, found without walking the lists: a cluster has thousands of peers, and each is
 // looked up for every other question. Made once a picture; holds nothing that the picture does not.
-import type { Peer } from '../core/desired';
+
 import type { NodeName, PeerNumber } from '../core/ids';
+import type { Peer } from '../core/peers';
 import type { PeerKeyState } from '../core/rotation';
 import type { InstalledRxSa, InstalledTxSa } from '../ports';
 import type { Picture } from './reconciler';

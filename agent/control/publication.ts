@@ -1,7 +1,7 @@
 // When our record goes out, and when a new epoch begins: after a pass that found every inbound SA under the pending
 // epoch in place and the bus read to its end (docs/keys.md §4, R1). What the record says of epochs is rotation.ts';
 // lease, order and signature are the announcer's.
-import type { OverlayConfig } from '../core/desired';
+import type { OverlayConfig } from '../core/peers';
 import { VxsealError } from '../errors';
 import type { Clock, Log } from '../ports';
 import type { Epochs } from './epochs';

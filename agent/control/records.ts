@@ -5,6 +5,7 @@
 import {
   isPodRecord,
   PODS_TOPIC,
+  recordName,
   type VerifiedAnnouncement,
   type VerifiedPodRecord,
   type VerifiedRecord,
@@ -27,7 +28,7 @@ import { type Sliced, whole } from '../core/slices';
 import type { BusRecord, BusStatus, Clock, Log } from '../ports';
 import type { Problems } from './problems';
 import { type RecordCounts, Refusals } from './refusals';
-import { nameOf, StandingRecords } from './standing';
+import { StandingRecords } from './standing';
 
 /** Records verified at once; the rest waits, so that a flood does not hold the event loop. */
 const BATCH = 64;
@@ -107,7 +108,7 @@ export class RecordIntake {
 
   /** Never throws. */
   receive(record: BusRecord): void {
-    this.waiting.set(nameOf(record), record);
+    this.waiting.set(recordName(record), record);
     this.begin();
   }
 
@@ -274,7 +275,7 @@ export class RecordIntake {
       return;
     }
     this.acceptedCount += 1;
-    this.standing.set(nameOf(record), record);
+    this.standing.set(recordName(record), record);
   }
 
   private takeNodes(judged: readonly Judged[]): void {
@@ -289,7 +290,7 @@ export class RecordIntake {
       if (outcome === 'accepted') this.unwritten += 1;
       const each = judged[index];
       if (each === undefined || outcome === 'superseded') continue;
-      this.standing.set(nameOf(each.record), each.record);
+      this.standing.set(recordName(each.record), each.record);
       this.distrusted.delete(each.verified.announcement.node);
     }
   }
@@ -348,7 +349,7 @@ export class RecordIntake {
    * if there is none: whoever holds an old certificate can still put old records onto the bus.
    */
   private doubt(record: BusRecord, reason: string, detail: string): void {
-    const key = nameOf(record);
+    const key = recordName(record);
     if (record.topic === PODS_TOPIC) {
       // Whether its node counts is said by the node's own record; this one is only to be judged again.
       this.keepDoubtful(key, record);

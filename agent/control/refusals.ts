@@ -1,5 +1,6 @@
 // Records on the bus that were refused and stand there still, as problems with remedies. Only the newest few: whoever
 // writes onto the bus must not be able to fill the status.
+import { recordName } from '../core/announcement';
 import type { PolicyRejectReason } from '../core/policyrecord';
 import type { RejectReason } from '../core/verify';
 import type { BusRecord } from '../ports';
@@ -69,18 +70,18 @@ export class Refusals {
   /** @param kind of the problems: "record of node7" */
   constructor(private readonly kind = 'record of ') {}
 
-  refused({ topic, key }: BusRecord, reason: string, detail: string): void {
-    const place = `${topic}\n${key}`;
+  refused(record: BusRecord, reason: string, detail: string): void {
+    const place = recordName(record);
     this.standing.delete(place);
     if (remedyFor(reason) === undefined) return;
-    this.standing.set(place, { key: key.slice(0, MAX_NAME), reason, detail });
+    this.standing.set(place, { key: record.key.slice(0, MAX_NAME), reason, detail });
     const [oldest] = this.standing.keys();
     if (this.standing.size > MAX_KEPT && oldest !== undefined) this.standing.delete(oldest);
   }
 
   /** A good record has taken its place. */
-  accepted({ topic, key }: BusRecord): void {
-    this.standing.delete(`${topic}\n${key}`);
+  accepted(record: BusRecord): void {
+    this.standing.delete(recordName(record));
   }
 
   tell(problems: Problems): void {

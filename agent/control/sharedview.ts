@@ -1,5 +1,5 @@
 // Services shared between tenants, as the status shows them. Reads, decides nothing.
-import type { OverlayConfig } from '../core/desired';
+import type { OverlayConfig } from '../core/peers';
 import { outOfReach } from '../core/shared';
 import type { SharedStatus } from './status';
 

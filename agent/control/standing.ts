@@ -13,9 +13,6 @@ const DOT = 0x2e;
 /** Heads that no record has any more are left up to as many as there are records, and this many. */
 const LEAST_UNUSED = 1024;
 
-/** Names a record: of two with the same name only the later one stands on the bus. Joined, for a text in one piece. */
-export const nameOf = ({ topic, key }: Pick<BusRecord, 'topic' | 'key'>): string => [topic, key].join('\n');
-
 export class StandingRecords {
   readonly #records = new Map<string, Packed>();
   #heads = new Map<string, string>();

@@ -1,6 +1,6 @@
 // The word for a peer's state, why, and what to do about it: made from what the roster, the keys and the probes say,
 // the first that stands in the way winning. Pure; since when is peerstates.ts'.
-import type { Peer } from '../core/desired';
+import type { Peer } from '../core/peers';
 import type { RosterNode } from '../core/roster';
 import type { PeerKeyState } from '../core/rotation';
 import type { IpAddress } from '../ports';

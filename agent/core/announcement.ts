@@ -6,6 +6,10 @@ import type { Labels, NamedPort } from './policy';
 export const NODES_TOPIC = 'vxseal.nodes.v1';
 export const PODS_TOPIC = 'vxseal.pods.v1';
 
+/** Names a record: of two with the same name only the later one stands on the bus. Joined, for a text in one piece. */
+export const recordName = ({ topic, key }: { readonly topic: string; readonly key: string }): string =>
+  [topic, key].join('\n');
+
 /** The only suite so far (RFC 7634, ESN, ESP in UDP). */
 export const SUITE = 'chacha20-poly1305';
 

@@ -3,10 +3,18 @@
 import { permissiveEntries } from './adoption';
 import type { NodeAnnouncement } from './announcement';
 import { addressFamily, hostPrefix } from './bytes';
-import { type IpAddress, PEER_LOCAL, PEER_NONE, type PeerNumber, type Prefix, type Vni } from './ids';
+import {
+  type IpAddress,
+  PEER_LOCAL,
+  PEER_NONE,
+  type PeerNumber,
+  type Prefix,
+  type PrefixesOfVni,
+  type Vni,
+} from './ids';
 import { innerMtuBytes } from './mtu';
 import { nodeMac } from './names';
-import { type OverlayConfig, type Peer, type PrefixesOfVni, vnisOf } from './peers';
+import { type OverlayConfig, type Peer, vnisOf } from './peers';
 import { announces, isInNodePrefix, type RemotePod } from './podroster';
 import { PrefixIndex } from './prefixindex';
 import { holdingOuterAddresses } from './protection';
@@ -324,5 +332,3 @@ export function* desiring(input: DesiredInput): Sliced<DesiredState> {
     routes,
   };
 }
-
-export type { OverlayConfig, Peer, PrefixesOfVni };

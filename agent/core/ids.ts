@@ -8,6 +8,12 @@ export type Vni = number & { readonly __brand: 'Vni' };
 export type IpAddress = string & { readonly __brand: 'IpAddress' };
 /** Canonical text form of a prefix, host bits zero: "10.1.0.0/24", "fd00:1::/64". */
 export type Prefix = string & { readonly __brand: 'Prefix' };
+/** Of one VNI, as records and the configuration name them. */
+export interface PrefixesOfVni {
+  readonly vni: Vni;
+  readonly prefixes: readonly Prefix[];
+}
+
 /** Number of a peer in the data plane's maps, 1 to 0xfffffffe; see abi.h for the two special values. */
 export type PeerNumber = number & { readonly __brand: 'PeerNumber' };
 /** ESP security parameters index, 256 to 0xffffffff (RFC 4303 §2.1). */

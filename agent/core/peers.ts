@@ -2,17 +2,12 @@
 // configuration matters for it. Pure.
 import type { NodeAnnouncement } from './announcement';
 import { addressFamily } from './bytes';
-import type { IpAddress, NodeName, PeerNumber, Prefix, Vni } from './ids';
+import type { IpAddress, NodeName, PeerNumber, Prefix, PrefixesOfVni, Vni } from './ids';
 import { nodeIdentity, nodeMac } from './names';
 import type { RosterNode } from './roster';
 import type { SharedService } from './shared';
 import { type Sliced, whole } from './slices';
 import type { PeerEntry } from './state';
-
-export interface PrefixesOfVni {
-  readonly vni: Vni;
-  readonly prefixes: readonly Prefix[];
-}
 
 /** What the configuration says of this node; the parts of Config that matter here. */
 export interface OverlayConfig {

@@ -1,16 +1,11 @@
 // Where the configured pod ranges and what the nodes announced do not fit together: what would not be held back while
 // a record is away. Pure; it changes nothing, it tells.
 import { addressFamily, networkPrefix, prefixContains } from './bytes';
-import type { IpAddress, NodeName, Prefix, Vni } from './ids';
+import type { IpAddress, NodeName, Prefix, PrefixesOfVni, Vni } from './ids';
 import type { RosterNode } from './roster';
 import { type Sliced, whole } from './slices';
 
-interface PrefixesOfVni {
-  readonly vni: Vni;
-  readonly prefixes: readonly Prefix[];
-}
-
-/** desired.ts' OverlayConfig fits in. */
+/** peers.ts' OverlayConfig fits in. */
 interface Ranges {
   readonly vteps: readonly IpAddress[];
   readonly hostVni: Vni;

@@ -2,13 +2,8 @@
 // that follow (bpf/shared.h). Nothing is translated, so an address must mean one thing only to each of the two: that is
 // checked here, and all else is policy's. Pure.
 import { prefixContains, prefixOverlaps } from './bytes';
-import type { Prefix, Vni } from './ids';
+import type { Prefix, PrefixesOfVni, Vni } from './ids';
 import type { SharedEntry } from './state';
-
-interface PrefixesOfVni {
-  readonly vni: Vni;
-  readonly prefixes: readonly Prefix[];
-}
 
 /** Addresses of one VNI that named addresses of others may begin connections to. */
 export interface SharedService extends PrefixesOfVni {

@@ -1,5 +1,5 @@
 // The SA maps. A counter that starts again under a key breaks the cipher, so nothing here overwrites an SA with its
-// own key. Key bytes that were read are wiped at once; V8 may keep copies that nobody can reach.
+// own key, and none is installed whose key was wiped. Key bytes that were read are wiped at once; V8 may keep copies that nobody can reach.
 import {
   decodeRxSa,
   decodeTxSa,
@@ -73,6 +73,7 @@ class MapSaTables implements SaTables {
   putTx(sa: TxSa): void {
     const key = encodeTxKey(sa.vni, sa.peer);
     const op = `install sending SA of VNI ${sa.vni}, peer ${sa.peer}`;
+    requireKey(op, sa);
     if (this.holdsKey('tx_sa', op, this.txMap, key, sa)) {
       throw new Error(`${op}: the installed SA has the same key, its counter would start again`);
     }
@@ -83,6 +84,7 @@ class MapSaTables implements SaTables {
   putRx(sa: RxSa): void {
     const key = encodeRxKey(sa.spi, sa.source);
     const op = `install receiving SA ${spiText(sa.spi)} from ${sa.source}`;
+    requireKey(op, sa);
     // The replay window would forget what it has seen.
     if (this.holdsKey('rx_sa', op, this.rxMap, key, sa)) return;
     const value = encodeRxSa(sa);
@@ -120,6 +122,11 @@ class MapSaTables implements SaTables {
 function fingerprintOf(struct: 'tx_sa' | 'rx_sa', value: Buffer): string {
   const { key, salt } = saKeyMaterial(struct, value);
   return saFingerprint(key, salt);
+}
+
+/** Keys are wiped once they have done their work: what is left of one is a key that everybody has. */
+function requireKey(op: string, { key }: SaKeys): void {
+  if (key.every((byte) => byte === 0)) throw new Error(`${op}: its key was wiped`);
 }
 
 const spiText = (spi: Spi): string => `0x${spi.toString(16).padStart(8, '0')}`;

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, open, readdir, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import { recordName } from '../core/announcement';
 import { compareOrder, type RecordOrder } from '../core/roster';
 import { MAX_LEASE_MS, MAX_SKEW_MS } from '../core/verify';
 import { VxsealError } from '../errors';
@@ -75,7 +76,7 @@ export class TopologyCache {
       await this.#log.load(async (entry) => {
         if (this.#isDead(entry)) return;
         const { topic, key, value } = entry;
-        this.#kept.set(idOf(entry), { digest: digestOf(value), order: undefined });
+        this.#kept.set(recordName(entry), { digest: digestOf(value), order: undefined });
         await take({ topic, key, value });
       });
       return Math.floor((await stat(join(path, ALIVE_NAME)).catch(() => undefined))?.mtimeMs ?? 0);
@@ -104,7 +105,7 @@ export class TopologyCache {
     if (bytes === undefined) return;
     const { generation, sequence } = order;
     const kept = { digest: digestOf(value), order: { generation, sequence } };
-    this.#pending.push({ id: idOf({ topic, key }), kept, bytes });
+    this.#pending.push({ id: recordName({ topic, key }), kept, bytes });
     // What comes while a write is under way shares the next one.
     this.#queued ??= this.#writing = this.#writing.then(() => {
       this.#queued = undefined;
@@ -116,7 +117,7 @@ export class TopologyCache {
   /** Tells that the file of the record holds it already. */
   holds({ topic, key, value }: BusRecord, { generation, sequence }: RecordOrder): void {
     if (value === undefined) return;
-    this.#kept.set(idOf({ topic, key }), { digest: digestOf(value), order: { generation, sequence } });
+    this.#kept.set(recordName({ topic, key }), { digest: digestOf(value), order: { generation, sequence } });
   }
 
   /** Notes from now on when the bus is alive. */
@@ -169,7 +170,7 @@ export class TopologyCache {
     this.#notBefore = this.#log.entries + this.#kept.size + LEAST_DEAD;
     const found = new Set<string>();
     await this.#log.rewrite((entry) => {
-      const id = idOf(entry);
+      const id = recordName(entry);
       if (this.#isDead(entry) || found.has(id)) return false;
       const isLast = this.#kept.get(id)?.digest === digestOf(entry.value);
       if (isLast) found.add(id);
@@ -199,9 +200,6 @@ export class TopologyCache {
     );
   }
 }
-
-/** Joined, for a text in one piece: there are tens of thousands. */
-const idOf = ({ topic, key }: Pick<BusRecord, 'topic' | 'key'>): string => [topic, key].join('\n');
 
 /** What was not verified again in this process gives way to whatever was, unless it is the same. */
 function comesAfter(next: Kept, before: Kept): boolean {

@@ -10,7 +10,8 @@ export interface Source {
 }
 
 const NEVER = Number.POSITIVE_INFINITY;
-const half = (register: string): string => register.replace('r', 'w');
+/** A register's lower 32 bits. */
+export const half = (register: string): string => register.replace('r', 'w');
 
 export class Allocator {
   readonly lines: string[] = [];

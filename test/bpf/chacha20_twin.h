@@ -69,25 +69,33 @@ static __always_inline void chacha20_share(__u32 word[16])
 	(void)word;
 }
 
+/* `ahead`: how many blocks after the counter's this one is. */
+static __always_inline void chacha20_load(volatile __u32 *x, const __u32 *state, __u32 ahead)
+{
+#pragma clang loop unroll(full)
+	for (int i = 0; i < 16; i++)
+		x[i] = i == 12 ? state[i] + ahead : state[i];
+}
+
+/* RFC 8439 §2.3 and §2.4: the input is added, the text XORed, and the counter moves on. */
+static __always_inline void chacha20_meet(word32 *out, const volatile __u32 *x, __u32 *state)
+{
+#pragma clang loop unroll(full)
+	for (int i = 0; i < 16; i++)
+		out[i] ^= x[i] + state[i];
+	state[12]++;
+}
+
 __noinline int chacha20_pair(struct chacha20 *c, struct chacha20_text *text)
 {
 	volatile __u32 x[16], y[16];
 	__u64 twice = 0x100000001ull;
-	__u32 *state;
-	word32 *out;
 
 	if (!c || !text)
 		return -1;
-	state = c->word;
-	out = (word32 *)text;
 	asm volatile("" : "+r"(twice)); /* stays in a register */
-#pragma clang loop unroll(full)
-	for (int i = 0; i < 16; i++) {
-		__u32 word = state[i];
-
-		x[i] = word;
-		y[i] = i == 12 ? word + 1 : word;
-	}
+	chacha20_load(x, c->word, 0);
+	chacha20_load(y, c->word, 1);
 #pragma clang loop unroll(disable)
 	for (int round = 0; round < 20; round += 2) {
 		chacha20_columns(x, twice);
@@ -95,14 +103,8 @@ __noinline int chacha20_pair(struct chacha20 *c, struct chacha20_text *text)
 		chacha20_diagonals(x, twice);
 		chacha20_diagonals(y, twice);
 	}
-#pragma clang loop unroll(full)
-	for (int i = 0; i < 16; i++)
-		out[i] ^= x[i] + state[i];
-	state[12]++;
-#pragma clang loop unroll(full)
-	for (int i = 0; i < 16; i++)
-		out[16 + i] ^= y[i] + state[i];
-	state[12]++;
+	chacha20_meet((word32 *)text, x, c->word);
+	chacha20_meet((word32 *)text + 16, y, c->word);
 	return 0;
 }
 
@@ -110,26 +112,17 @@ __noinline int chacha20_block(struct chacha20 *c, struct chacha20_end *text)
 {
 	volatile __u32 x[16];
 	__u64 twice = 0x100000001ull;
-	__u32 *state;
-	word32 *out;
 
 	if (!c || !text)
 		return -1;
-	state = c->word;
-	out = (word32 *)text;
 	asm volatile("" : "+r"(twice));
-#pragma clang loop unroll(full)
-	for (int i = 0; i < 16; i++)
-		x[i] = state[i];
+	chacha20_load(x, c->word, 0);
 #pragma clang loop unroll(disable)
 	for (int round = 0; round < 20; round += 2) {
 		chacha20_columns(x, twice);
 		chacha20_diagonals(x, twice);
 	}
-#pragma clang loop unroll(full)
-	for (int i = 0; i < 16; i++)
-		out[i] ^= x[i] + state[i];
-	state[12]++;
+	chacha20_meet((word32 *)text, x, c->word);
 	return 0;
 }
 

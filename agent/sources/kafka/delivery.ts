@@ -2,6 +2,7 @@
 // a log that is read again is told only by what is different in it. Cuts what is too large, so that it is refused for
 // what it is and not carried about.
 import { createHash } from 'node:crypto';
+import { recordName } from '../../core/announcement';
 import { MAX_RECORD_BYTES } from '../../core/payload';
 import type { BusRecord } from '../../ports';
 import type { KafkaRecord } from './batch';
@@ -35,7 +36,7 @@ export class Delivery {
   take(origin: Origin, record: KafkaRecord): void {
     const { topic, partition, round } = origin;
     const key = Buffer.from(record.key).toString('utf8', 0, MAX_KEY_BYTES);
-    const id = [topic, key].join('\n'); // a text in one piece: there are tens of thousands
+    const id = recordName({ topic, key });
     const before = this.#delivered.get(id);
     if (record.value === undefined) {
       // Of a record we have never seen it says nothing.

@@ -1,4 +1,5 @@
-import { nameOf, StandingRecords } from '../../../agent/control/standing';
+import { StandingRecords } from '../../../agent/control/standing';
+import { recordName } from '../../../agent/core/announcement';
 import type { BusRecord } from '../../../agent/ports';
 import { seeded } from '../core/random';
 
@@ -17,11 +18,11 @@ describe('standing records', () => {
       if (next() < 0.7) value[Math.floor(next() * value.length)] = 0x2e;
       const one = record(`key\n${Math.floor(next() * 200)}`, value);
       if (next() < 0.2) {
-        records.delete(nameOf(one));
-        naive.delete(nameOf(one));
+        records.delete(recordName(one));
+        naive.delete(recordName(one));
       } else {
-        records.set(nameOf(one), one);
-        naive.set(nameOf(one), one);
+        records.set(recordName(one), one);
+        naive.set(recordName(one), one);
       }
     }
     expect([...records.names()].sort()).toEqual([...naive.keys()].sort());
@@ -37,7 +38,7 @@ describe('standing records', () => {
     const records = new StandingRecords();
     for (let pod = 0; pod < 100; pod++) {
       const one = text(`${pod}`, `head of node ${pod % 10}.payload ${pod}`);
-      records.set(nameOf(one), one);
+      records.set(recordName(one), one);
     }
     expect(records.heads).toBe(10);
   });
@@ -45,22 +46,22 @@ describe('standing records', () => {
   test('nothing is there, or not any more', () => {
     const records = new StandingRecords();
     const one = text('a', 'head.payload.signature');
-    expect([records.has(nameOf(one)), records.get(nameOf(one)), records.holds(nameOf(one), one)]).toEqual([
-      false,
-      undefined,
-      false,
-    ]);
-    records.set(nameOf(one), one);
-    expect(records.has(nameOf(one))).toBe(true);
-    records.set(nameOf(one), { ...one, value: undefined });
-    expect(records.has(nameOf(one))).toBe(false);
+    expect([
+      records.has(recordName(one)),
+      records.get(recordName(one)),
+      records.holds(recordName(one), one),
+    ]).toEqual([false, undefined, false]);
+    records.set(recordName(one), one);
+    expect(records.has(recordName(one))).toBe(true);
+    records.set(recordName(one), { ...one, value: undefined });
+    expect(records.has(recordName(one))).toBe(false);
   });
 
   test('heads of records that are gone are not kept without end', () => {
     const records = new StandingRecords();
     const one = (round: number): BusRecord => text('a', `head ${round}.payload`);
-    for (let round = 0; round < 5000; round++) records.set(nameOf(one(round)), one(round));
+    for (let round = 0; round < 5000; round++) records.set(recordName(one(round)), one(round));
     expect(records.heads).toBeLessThanOrEqual(1024 + 3);
-    expect(records.get(nameOf(one(0)))).toEqual(one(4999));
+    expect(records.get(recordName(one(0)))).toEqual(one(4999));
   });
 });

@@ -1,7 +1,7 @@
 import type { Liveness } from '../../../agent/control/liveness';
 import { judgePeer, type PeerFacts } from '../../../agent/control/verdict';
-import type { Peer } from '../../../agent/core/desired';
 import type { IpAddress, NodeName, PeerNumber } from '../../../agent/core/ids';
+import type { Peer } from '../../../agent/core/peers';
 import type { RosterNode } from '../../../agent/core/roster';
 import type { PeerKeyState } from '../../../agent/core/rotation';
 

@@ -1,4 +1,4 @@
-import { type DesiredInput, desired, type OverlayConfig, overlayMtus } from '../../../agent/core/desired';
+import { type DesiredInput, desired, overlayMtus } from '../../../agent/core/desired';
 import {
   type IpAddress,
   type NodeName,
@@ -8,6 +8,7 @@ import {
   type Vni,
 } from '../../../agent/core/ids';
 import { nodeIdentity, nodeMac } from '../../../agent/core/names';
+import type { OverlayConfig } from '../../../agent/core/peers';
 import { numberPeers, selectPeers, tunnelAddresses } from '../../../agent/core/peers';
 import { announces, type RemotePod } from '../../../agent/core/podroster';
 import type { NodeState, RosterNode } from '../../../agent/core/roster';

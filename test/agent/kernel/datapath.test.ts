@@ -412,6 +412,13 @@ describe('SAs', () => {
     expect(txAt()?.readBigUInt64LE(48)).toBe(1000n);
   });
 
+  test('an SA whose key was wiped is not installed', () => {
+    const wiped = { key: new Uint8Array(32) };
+    expect(() => datapath.sas.putTx(tx(wiped))).toThrow(/VNI 42, peer 3: its key was wiped/);
+    expect(() => datapath.sas.putRx(rx(wiped))).toThrow(/0x01020304 from 192.0.2.2: its key was wiped/);
+    expect([txAt(), rxAt()]).toEqual([undefined, undefined]);
+  });
+
   test('another key replaces it and starts at zero', () => {
     datapath.sas.putTx(tx());
     txAt()?.writeBigUInt64LE(1000n, 48);
