@@ -7,7 +7,11 @@
 #include "deliver.h"
 #include "open.h"
 
-/* open_xdp: the inner frame replaces the packet from its first byte; only the tail and the metadata move. */
+/*
+ * open_xdp: the inner frame replaces the packet up to its last byte; only the head and the metadata move. Not the tail:
+ * of a packet in several buffers (jumbo frames) the kernel would take the last one as shorter, and the whole as long as
+ * before (veth and generic XDP, seen on Linux 6.18), so that the stack reads it shifted.
+ */
 static __always_inline int open_packet(struct xdp_md *ctx, __u32 *peer)
 {
 	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
@@ -17,7 +21,7 @@ static __always_inline int open_packet(struct xdp_md *ctx, __u32 *peer)
 	struct ip_info ip = {};
 	struct rx_sa *sa;
 	struct work *w;
-	__u32 total, frame;
+	__u32 total, frame, stripped;
 	int result;
 
 	if (!cfg || parse_ip(data, data_end, &ip))
@@ -40,10 +44,10 @@ static __always_inline int open_packet(struct xdp_md *ctx, __u32 *peer)
 	frame = result - UDP_HEADER - VXLAN_HEADER;
 	if (!within(&frame, ETH_HLEN, ESP_TEXT_MAX))
 		return -DROP_MALFORMED;
-	if (bpf_xdp_store_bytes(ctx, 0, w->aead.text + TEXT_AT + UDP_HEADER + VXLAN_HEADER, frame))
+	stripped = (__u32)bpf_xdp_get_buff_len(ctx) - frame;
+	if (bpf_xdp_store_bytes(ctx, stripped, w->aead.text + TEXT_AT + UDP_HEADER + VXLAN_HEADER, frame))
 		return -DROP_INTERNAL;
-	if (bpf_xdp_adjust_tail(ctx, (int)frame - (int)bpf_xdp_get_buff_len(ctx)) ||
-	    bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
+	if (bpf_xdp_adjust_head(ctx, stripped) || bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
 		return -DROP_INTERNAL;
 	meta = (void *)(long)ctx->data_meta;
 	if ((void *)(meta + 1) > (void *)(long)ctx->data)

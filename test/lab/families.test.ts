@@ -1,4 +1,4 @@
-// Every combination of pods' and nodes' address families, on real agents: everything arrives, the wire shows ESP only,
+// Every combination of pods' and nodes' address families, and jumbo frames, on real agents: everything arrives, the wire shows ESP only,
 // sizes are told right, forgeries are refused. The IPv4 lab with all proofs is lab.test.ts.
 import { randomBytes } from 'node:crypto';
 import { logTail } from './agents';
@@ -15,6 +15,7 @@ const TIMEOUT_MS = 180_000;
 const PROOFS = [attachLowersMtu, reachUnseen, tooBigIsTold, tcpWithoutIcmp, ...PLAIN_FORGERIES.map(refused)];
 
 const shapes: readonly [name: string, Partial<LabShape>, mtuBytes: number][] = [
+  ['jumbo frames: XDP has them in several buffers', { underlayMtuBytes: 9000 }, 8908],
   ['IPv6 over IPv4', { overlay: [6], underlay: [4] }, 1408],
   ['IPv4 over IPv6', { overlay: [4], underlay: [6] }, 1388],
   ['IPv6 over IPv6', { overlay: [6], underlay: [6] }, 1388],

@@ -16,7 +16,6 @@ export const CLUSTER_PREFIXES: Readonly<Record<AddressFamily, string>> = {
   4: '10.244.0.0/16',
   6: 'fd00:10:244::/48',
 };
-export const UNDERLAY_MTU_BYTES = 1500;
 /** Of the Kafka broker, if there is one: on the wire, and no node's. */
 export const BROKER_ADDRESS = '192.0.2.254';
 export const BROKER_PORT = 9092;
@@ -27,6 +26,7 @@ export interface LabShape {
   readonly overlay: readonly AddressFamily[];
   /** Families of the nodes' VTEPs. */
   readonly underlay: readonly AddressFamily[];
+  readonly underlayMtuBytes: number;
   /** The last node has an IPv6 VTEP only, whatever the others have. */
   readonly mixed: boolean;
   /** Tenant 1 is in the host's VNI; pods of every further one are in a VNI of their own, at the same addresses. */
@@ -41,6 +41,7 @@ export interface LabShape {
 export const PLAIN_SHAPE: LabShape = {
   overlay: [4],
   underlay: [4],
+  underlayMtuBytes: 1500,
   mixed: false,
   tenants: 1,
   policies: false,
@@ -211,7 +212,7 @@ export function labLayout(
     policyDir: join(dir, 'policies'),
     shape,
     family,
-    overlayMtuBytes: innerMtuBytes(UNDERLAY_MTU_BYTES, shape.mixed || shape.underlay.includes(6) ? 6 : 4),
+    overlayMtuBytes: innerMtuBytes(shape.underlayMtuBytes, shape.mixed || shape.underlay.includes(6) ? 6 : 4),
     nodes: Array.from({ length: nodes }, (_, node) => nodeLayout(view, node + 1, { nodes, pods })),
   };
 }

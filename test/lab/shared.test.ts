@@ -23,6 +23,7 @@ import {
   CLUSTER_PREFIXES,
   type LabLayout,
   type NodeLayout,
+  PLAIN_SHAPE,
   type PodLayout,
   packageRoot,
   TRUST_DOMAIN,
@@ -196,15 +197,7 @@ async function reconfigure(nodes: readonly NodeLayout[], shared: boolean): Promi
 }
 
 beforeAll(async () => {
-  lab = buildMachines(NAME, 3, 1, {
-    overlay: [4, 6],
-    underlay: [4],
-    mixed: false,
-    tenants: 3,
-    policies: true,
-    bus: 'directory',
-    image: '',
-  });
+  lab = buildMachines(NAME, 3, 1, { ...PLAIN_SHAPE, overlay: [4, 6], tenants: 3, policies: true });
   context = new Context(lab);
   [one, two, three] = lab.nodes as [NodeLayout, NodeLayout, NodeLayout];
   issueIdentities();

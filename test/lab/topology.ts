@@ -2,7 +2,7 @@
 // keys and everything of the overlay to others.
 import { mkdirSync } from 'node:fs';
 import { inNetns, ipBatch, run } from './command';
-import { type LabLayout, type NodeLayout, type PodLayout, UNDERLAY_MTU_BYTES } from './layout';
+import type { LabLayout, NodeLayout, PodLayout } from './layout';
 
 function addNetns(name: string): void {
   run(['ip', 'netns', 'add', name]);
@@ -23,7 +23,7 @@ function addWire(lab: LabLayout): void {
   });
   ipBatch(lab.wireNetns, [
     `link add wire type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
-    `link set wire mtu ${UNDERLAY_MTU_BYTES} up`,
+    `link set wire mtu ${lab.shape.underlayMtuBytes} up`,
   ]);
 }
 
@@ -36,12 +36,12 @@ function addNode(lab: LabLayout, node: NodeLayout): void {
     'net.ipv4.conf.default.rp_filter': '0',
   });
   ipBatch(node.netns, [
-    `link add eth0 address ${node.mac} mtu ${UNDERLAY_MTU_BYTES} type veth peer name ${node.name} netns ${lab.wireNetns}`,
+    `link add eth0 address ${node.mac} mtu ${lab.shape.underlayMtuBytes} type veth peer name ${node.name} netns ${lab.wireNetns}`,
     `addr add ${node.vtep4}/24 dev eth0`,
     `addr add ${node.vtep6}/64 dev eth0 nodad`,
     `link set eth0 up`,
   ]);
-  ipBatch(lab.wireNetns, [`link set ${node.name} mtu ${UNDERLAY_MTU_BYTES} master wire up`]);
+  ipBatch(lab.wireNetns, [`link set ${node.name} mtu ${lab.shape.underlayMtuBytes} master wire up`]);
   // veth never completes a checksum; with tx off it behaves like a real device. GRO lets decrypted packets of one
   // XDP round go on together. Without a queueing discipline the ring of the veth overflows.
   run(inNetns(node.netns, ['ethtool', '-K', 'eth0', 'tx', 'off', 'gro', 'on']));
@@ -49,13 +49,13 @@ function addNode(lab: LabLayout, node: NodeLayout): void {
 }
 
 /** A pod as the CNI plugin "ptp" makes it: one veth, the default route through the node's end of it. */
-function addPod(node: NodeLayout, pod: PodLayout): void {
+function addPod(lab: LabLayout, node: NodeLayout, pod: PodLayout): void {
   addNetns(pod.netns);
   ipBatch(node.netns, [
     `link add ${pod.hostDevice} type veth peer name eth0 address ${pod.mac} netns ${pod.netns}`,
-    `link set ${pod.hostDevice} mtu ${UNDERLAY_MTU_BYTES} up`,
+    `link set ${pod.hostDevice} mtu ${lab.shape.underlayMtuBytes} up`,
   ]);
-  ipBatch(pod.netns, [`link set eth0 mtu ${UNDERLAY_MTU_BYTES} up`]);
+  ipBatch(pod.netns, [`link set eth0 mtu ${lab.shape.underlayMtuBytes} up`]);
   for (const [index, address] of pod.addresses.entries()) addPodAddress(node, pod, address, index);
 }
 
@@ -85,7 +85,7 @@ export function buildTopology(lab: LabLayout): void {
       mkdirSync(folder, { recursive: true, mode: 0o700 });
     }
     addNode(lab, node);
-    for (const pod of node.pods) addPod(node, pod);
+    for (const pod of node.pods) addPod(lab, node, pod);
   }
 }
 

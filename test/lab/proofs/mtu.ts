@@ -1,7 +1,7 @@
 // Proofs about packet size: a pod that sends too much is told so, and TCP works even when it is not told.
 import { inNetns, ipBatch, run, tryRun } from '../command';
 import { expectNone, type ProofOf } from '../context';
-import { type LabLayout, type PodLayout, UNDERLAY_MTU_BYTES } from '../layout';
+import type { LabLayout, PodLayout } from '../layout';
 
 const ECHO_PORT = 7017;
 const headerBytes = ({ family }: LabLayout): number => (family === 4 ? 20 : 40) + 8;
@@ -16,7 +16,7 @@ async function withLargePods<T>(
     // IPv6 keeps what it was told in a route of its own.
     for (const pod of pods) run(['ip', '-n', pod.netns, '-6', 'route', 'flush', 'cache']);
   };
-  setMtu(UNDERLAY_MTU_BYTES);
+  setMtu(lab.shape.underlayMtuBytes);
   try {
     return await body();
   } finally {
