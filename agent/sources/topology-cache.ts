@@ -61,8 +61,8 @@ export class TopologyCache {
   }
 
   /**
-   * What a former process kept, in the order in which it was written: of two records of a key the later one counts.
-   * What is too old is left out, and what is behind damage. Throws VxsealError 'state' when the folder can be neither
+   * What a former process kept: the last record of each key, in the order in which they were written. What is too old is
+   * left out, and what is behind damage. The file is read twice, so that it is never in memory as a whole. Throws VxsealError 'state' when the folder can be neither
    * made nor read.
    * @param take is waited for
    * @returns the wall clock of the bus's last sign of life, 0 for never
@@ -73,10 +73,13 @@ export class TopologyCache {
     try {
       await mkdir(path, { recursive: true, mode: 0o700 });
       await this.#clear();
+      const last = await this.#lastOfEach();
+      let at = 0;
       await this.#log.load(async (entry) => {
-        if (this.#isDead(entry)) return;
         const { topic, key, value } = entry;
-        this.#kept.set(recordName(entry), { digest: digestOf(value), order: undefined });
+        const id = recordName(entry);
+        if (last.get(id) !== at++) return;
+        this.#kept.set(id, { digest: digestOf(value), order: undefined });
         await take({ topic, key, value });
       });
       return Math.floor((await stat(join(path, ALIVE_NAME)).catch(() => undefined))?.mtimeMs ?? 0);
@@ -133,6 +136,17 @@ export class TopologyCache {
   async stop(): Promise<void> {
     this.#cancelAlive();
     await this.#writing;
+  }
+
+  /** Where in the file, counted in entries, the last one of a key stands that still counts. */
+  async #lastOfEach(): Promise<ReadonlyMap<string, number>> {
+    const last = new Map<string, number>();
+    let at = 0;
+    await this.#log.load(async (entry) => {
+      if (!this.#isDead(entry)) last.set(recordName(entry), at);
+      at += 1;
+    });
+    return last;
   }
 
   /** What no process of ours writes any more: halves of files, and one file a record as older agents had it. */

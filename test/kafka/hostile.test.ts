@@ -233,8 +233,11 @@ describe('the whole log replayed elsewhere, up to an older state', () => {
     });
     await read;
     await spy.stop();
-    for (const epoch of [2, 3]) await two.announce(epoch);
-    await one.until(() => one.peers().includes('node2 live 3'));
+    // One after the other, so that the file of node 1 holds all of them.
+    for (const epoch of [2, 3]) {
+      await two.announce(epoch);
+      await one.until(() => one.peers().includes(`node2 live ${epoch}`));
+    }
     await leave(one);
     await leave(two);
     const copy = broker.nextPrefix();
