@@ -77,6 +77,11 @@ export class World {
     rmSync(this.#dir, { recursive: true, force: true });
   }
 
+  /** Where its maps are pinned by name: objects that another process loads there share them. */
+  get pinRoot(): string {
+    return this.#dir;
+  }
+
   map(name: string): Fd {
     const fd = this.#maps.get(name);
     if (!fd) throw new Error(`no map ${name}`);
