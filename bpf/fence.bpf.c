@@ -13,7 +13,7 @@ static __always_inline int fence_frame(struct __sk_buff *skb)
 
 	if (!cfg)
 		return PASS; /* never configured: the VXLAN device and its routes do not exist yet */
-	if (parse_skb(skb, &ip))
+	if (parse_addresses(skb, &ip))
 		return skb->tc_index == stamp_steered(cfg) ? -DROP_CLEAR_EGRESS : PASS;
 	return refuse_clear(skb, cfg, &ip, 0);
 }

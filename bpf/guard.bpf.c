@@ -13,7 +13,7 @@ static __always_inline int refuse_posing(struct __sk_buff *skb, const struct con
 	struct pod_value *pod = bpf_map_lookup_elem(&pods, &ifindex);
 	struct ip_info ip = {};
 
-	if (!pod || !(pod->flags & POD_F_OFF) || parse_skb(skb, &ip))
+	if (!pod || !(pod->flags & POD_F_OFF) || parse_addresses(skb, &ip))
 		return PASS;
 	return find_owner(cfg->host_vni, ip.src) && !is_own_source(skb, cfg->host_vni, &ip) ? -DROP_SPOOFED_SOURCE : PASS;
 }

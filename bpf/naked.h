@@ -40,7 +40,7 @@ static __always_inline int refuse_naked(struct __sk_buff *skb, const struct conf
 	struct ip_info ip = {};
 
 	skb->tc_index = 0;
-	if (parse_skb(skb, &ip)) {
+	if (parse_addresses(skb, &ip)) {
 		/* Behind a priority tag (VID 0) the stack takes off a second one, and routes what we did not see. */
 		if (is_tag(ip.ethertype) && !(skb->vlan_present && (skb->vlan_tci & VID_MASK)))
 			return -DROP_NESTED_TAG;

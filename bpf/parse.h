@@ -48,18 +48,13 @@ static __always_inline void map_v4(__u8 out[16], __be32 addr)
 }
 
 /*
- * The IP header behind an Ethernet header at `data`.
+ * The IP header at `data`, by the ethertype in `ip`.
  * Returns 0, -DROP_MALFORMED for a header that contradicts itself, or -DROP_INNER_PROTOCOL for other ethertypes.
  */
-static __always_inline int parse_ip(void *data, void *data_end, struct ip_info *ip)
+static __always_inline int parse_network(void *data, void *data_end, struct ip_info *ip)
 {
-	struct ethhdr *eth = data;
-
-	if ((void *)(eth + 1) > data_end)
-		return -DROP_MALFORMED;
-	ip->ethertype = eth->h_proto;
-	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
-		struct iphdr *h = (void *)(eth + 1);
+	if (ip->ethertype == bpf_htons(ETH_P_IP)) {
+		struct iphdr *h = data;
 
 		if ((void *)(h + 1) > data_end || h->version != 4 || h->ihl < 5)
 			return -DROP_MALFORMED;
@@ -77,8 +72,8 @@ static __always_inline int parse_ip(void *data, void *data_end, struct ip_info *
 			return -DROP_MALFORMED;
 		return 0;
 	}
-	if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *h = (void *)(eth + 1);
+	if (ip->ethertype == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *h = data;
 
 		if ((void *)(h + 1) > data_end || h->version != 6)
 			return -DROP_MALFORMED;
@@ -94,12 +89,54 @@ static __always_inline int parse_ip(void *data, void *data_end, struct ip_info *
 	return -DROP_INNER_PROTOCOL;
 }
 
+/* The IP header behind an Ethernet header at `data`. Returns as parse_network(). */
+static __always_inline int parse_ip(void *data, void *data_end, struct ip_info *ip)
+{
+	struct ethhdr *eth = data;
+
+	if ((void *)(eth + 1) > data_end)
+		return -DROP_MALFORMED;
+	ip->ethertype = eth->h_proto;
+	return parse_network(eth + 1, data_end, ip);
+}
+
+static __always_inline void pull_headers(struct __sk_buff *skb)
+{
+	if ((void *)(long)skb->data + HEADROOM_PULL > (void *)(long)skb->data_end)
+		bpf_skb_pull_data(skb, skb->len < HEADROOM_PULL ? skb->len : HEADROOM_PULL);
+}
+
 /* parse_ip() on an skb: makes the headers linear first where they are not. */
 static __always_inline int parse_skb(struct __sk_buff *skb, struct ip_info *ip)
 {
-	if (skb->data + HEADROOM_PULL > skb->data_end)
-		bpf_skb_pull_data(skb, skb->len < HEADROOM_PULL ? skb->len : HEADROOM_PULL);
+	pull_headers(skb);
 	return parse_ip((void *)(long)skb->data, (void *)(long)skb->data_end, ip);
+}
+
+/*
+ * Whether the packet begins with its network header, and what would be read as Ethernet is IP: on devices without a link
+ * layer (tun, WireGuard, IP tunnels), and behind somebody's generic XDP program that takes several buffers, whose copy of
+ * the packet has lost the length of its Ethernet header (seen on Linux 6.18). Asked of the kernel, not of the bytes: the
+ * last byte of the linear part is where it would be if counted from the network header, and there is none behind it. Not
+ * inlined: the verifier would not know its pointers again after the subtraction.
+ */
+static __noinline int is_bare(struct __sk_buff *skb)
+{
+	__u32 linear = skb->data_end - skb->data;
+	__u8 byte;
+
+	return linear && !bpf_skb_load_bytes_relative(skb, linear - 1, &byte, 1, BPF_HDR_START_NET) &&
+	       bpf_skb_load_bytes_relative(skb, linear, &byte, 1, BPF_HDR_START_NET);
+}
+
+/* parse_skb() at any device, for who wants no more than addresses: there need not be an Ethernet header. */
+static __always_inline int parse_addresses(struct __sk_buff *skb, struct ip_info *ip)
+{
+	pull_headers(skb);
+	if (!is_bare(skb))
+		return parse_ip((void *)(long)skb->data, (void *)(long)skb->data_end, ip);
+	ip->ethertype = skb->protocol;
+	return parse_network((void *)(long)skb->data, (void *)(long)skb->data_end, ip);
 }
 
 /* Any further tag behind the one that the kernel took off into skb->vlan_tci. */

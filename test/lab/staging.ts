@@ -101,15 +101,25 @@ export function occupyXdp(where: NodeLayout, pid: number): void {
     run(['nsenter', `--target=${pid}`, '--mount', '--net', '--', ...argv]);
   };
   inAgent('bpftool', 'link', 'detach', 'pinned', join(where.pinDir, 'links', `open-${ifindex}`));
-  const foreign = join(where.dir, 'foreign.bpf.o');
-  const source =
-    '#include <linux/bpf.h>\n__attribute__((section("xdp"), used)) int pass(struct xdp_md *c) { return XDP_PASS; }\n';
-  writeFileSync(`${foreign}.c`, `${source}char l[] __attribute__((section("license"), used)) = "GPL";\n`);
+  const foreign = foreignXdp(where, 'xdp');
+  inAgent('ip', 'link', 'set', 'dev', 'eth0', 'xdp', 'obj', foreign, 'sec', 'xdp');
+}
+
+/** An object file with a program of somebody else's that passes everything. */
+export function foreignXdp(where: NodeLayout, section: 'xdp' | 'xdp.frags'): string {
+  const object = join(where.dir, 'foreign.bpf.o');
+  writeFileSync(
+    `${object}.c`,
+    `#include <linux/bpf.h>
+__attribute__((section("${section}"), used)) int pass(struct xdp_md *c) { return XDP_PASS; }
+char l[] __attribute__((section("license"), used)) = "GPL";
+`,
+  );
   const compiler =
     ['clang-19', 'clang-18', 'clang-17', 'clang-16', 'clang'].find(
       (name) => tryRun(['which', name]).status === 0,
     ) ?? 'clang';
   const include = `-I/usr/include/${run(['uname', '-m']).trim()}-linux-gnu`;
-  run([compiler, '-O2', '-g', '-target', 'bpf', include, '-c', '-o', foreign, `${foreign}.c`]);
-  inAgent('ip', 'link', 'set', 'dev', 'eth0', 'xdp', 'obj', foreign, 'sec', 'xdp');
+  run([compiler, '-O2', '-g', '-target', 'bpf', include, '-c', '-o', object, `${object}.c`]);
+  return object;
 }

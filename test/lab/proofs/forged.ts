@@ -6,6 +6,7 @@ import { drops, risen } from '../api';
 import { until } from '../command';
 import { expectNone, type ProofOf } from '../context';
 import { alteredEspForgeries, replayed } from './altered';
+import { BARE_FORGERIES } from './bare';
 import { PLAIN_FORGERIES, spoofingPod } from './clear';
 import { type Forgery, honestDatagram, listen, received, SETTLE_TIMEOUT_MS } from './sink';
 
@@ -40,6 +41,7 @@ export const refused = (forgery: Forgery): ProofOf => ({
 
 export const FORGERIES: readonly ProofOf[] = [
   ...PLAIN_FORGERIES,
+  ...BARE_FORGERIES,
   spoofingPod,
   ...alteredEspForgeries,
   replayed,
