@@ -51,7 +51,7 @@ export interface Config {
     /** An IKE daemon uses the same UDP port: ESP with foreign SPIs passes to the stack. */
     readonly sharedPort: boolean;
     /** Order in which XDP is tried; "tc" decrypts in tc ingress. */
-    readonly xdp: 'auto' | 'native' | 'generic' | 'tc';
+    readonly xdp: 'auto' | 'native' | 'tc';
     /** Threaded NAPI and GRO are switched on for the underlay devices. */
     readonly tune: 'auto' | 'off';
   };

@@ -156,7 +156,7 @@ export interface SaTables {
   removeRx(spi: Spi, source: IpAddress): void;
 }
 
-export type HookMode = 'tcx' | 'clsact' | 'xdp-native' | 'xdp-generic' | 'tc-open';
+export type HookMode = 'tcx' | 'clsact' | 'xdp-native' | 'tc-open';
 
 export type AttachedHook = ActualHook & { readonly mode: HookMode };
 

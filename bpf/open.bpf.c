@@ -10,7 +10,7 @@
 /*
  * open_xdp: the inner frame replaces the packet up to its last byte; only the head and the metadata move. Not the tail:
  * of a packet in several buffers (jumbo frames) the kernel would take the last one as shorter, and the whole as long as
- * before (veth and generic XDP, seen on Linux 6.18), so that the stack reads it shifted.
+ * before (veth, seen on Linux 6.18), so that the stack reads it shifted.
  */
 static __always_inline int open_packet(struct xdp_md *ctx, __u32 *peer)
 {

@@ -189,9 +189,10 @@ export const KEYS: KeyTable = {
     description: 'An IKE daemon uses the same UDP port: what is not ours passes to the stack.',
   },
   'underlay.xdp': {
-    type: values.choice('auto', 'native', 'generic', 'tc'),
+    type: values.choice('auto', 'native', 'tc'),
     fallback: () => 'auto',
-    description: 'How packets are decrypted: the best XDP mode that works, one mode only, or tc ingress.',
+    description:
+      "Where packets are decrypted: in the driver's XDP where it has it and else in tc ingress, or in one of the two only.",
   },
   'underlay.tune': {
     type: values.choice('auto', 'off'),

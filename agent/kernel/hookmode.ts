@@ -7,8 +7,7 @@ import { ATTACH_POINTS } from './programs';
 export function modeOf(pin: HookPin): HookMode {
   const { xdp } = ATTACH_POINTS[pin.hook.program];
   if (xdp === undefined) return pin.kind === 'filter' ? 'clsact' : 'tcx';
-  if (pin.kind === 'filter' || pin.variant === 'tc') return 'tc-open';
-  return pin.variant === 'generic' ? 'xdp-generic' : 'xdp-native';
+  return pin.kind === 'filter' || pin.variant === 'tc' ? 'tc-open' : 'xdp-native';
 }
 
 /** Only tcx has an order that others can change: priority 1 is the first for filters, and XDP has one program. */

@@ -1,5 +1,7 @@
 // Attaches the programs and keeps them attached: a device that has a program is never without one again until
-// detach(). tcx links where the kernel has them, else filters of clsact; XDP native, then generic, then tc.
+// detach(). tcx links where the kernel has them, else filters of clsact; open in native XDP, else in tc. Never in generic
+// XDP: it comes after a buffer was made for the stack as tc does, and behind it tc can miss the Ethernet header (is_bare()
+// in bpf/parse.h).
 import type { Config } from '../config';
 import type { HookEntry } from '../core/state';
 import type { AttachedHook } from '../ports';
@@ -32,8 +34,9 @@ export class Hooks {
   /** Moves every hook that is in place to the programs just loaded, and forgets those whose device is gone. */
   adopt(): void {
     for (const pin of this.pins.hookPins()) {
-      if (this.isInPlace(pin)) this.refresh(pin);
-      else this.pins.removeHook(pin);
+      if (!this.isInPlace(pin)) this.pins.removeHook(pin);
+      else if (modeOf(pin) === 'xdp-native' && !this.suits(pin, pin.hook)) this.attach(pin.hook);
+      else this.refresh(pin);
     }
   }
 
@@ -93,13 +96,12 @@ export class Hooks {
   }
 
   /**
-   * XDP cannot change between native and generic while attached, so only a wish for tc moves it. A tcx link gives way
-   * to a filter on a device that is leaving: its removal would wait for two grace periods. Not where somebody else's
-   * tcx program could then run first.
+   * XDP goes where tc is wished for. A tcx link gives way to a filter on a device that is leaving: its removal would
+   * wait for two grace periods. Not where somebody else's tcx program could then run first.
    */
   private suits(pin: HookPin, hook: HookEntry): boolean {
     if (isTcx(pin)) return hook.leaving !== true || this.hasForeign(pin);
-    if (pin.kind === 'link') return this.xdp !== 'tc';
+    if (pin.kind === 'link') return this.xdp !== 'tc' && pin.variant !== 'generic';
     return this.running(pin) === undefined || (hook.leaving === true && !this.hasForeign(pin));
   }
 
@@ -212,26 +214,18 @@ export class Hooks {
   private attachAnew(hook: HookEntry): HookPin {
     const { xdp } = ATTACH_POINTS[hook.program];
     if (xdp === undefined) return this.attachTc(hook, '');
-    for (const mode of this.xdpModes()) {
-      const pin = this.tryXdp(hook, this.programs.program(xdp), mode);
-      if (pin !== undefined) return pin;
-    }
-    return this.attachTc(hook, 'tc');
+    const pin = this.xdp === 'tc' ? undefined : this.tryXdp(hook, this.programs.program(xdp));
+    return pin ?? this.attachTc(hook, 'tc');
   }
 
-  private xdpModes(): ('native' | 'generic')[] {
-    if (this.xdp === 'tc') return [];
-    return this.xdp === 'auto' ? ['native', 'generic'] : [this.xdp];
-  }
-
-  /** @returns undefined when the next way is to be tried; a way that was asked for by name is not replaced. */
-  private tryXdp(hook: HookEntry, program: Fd, mode: 'native' | 'generic'): HookPin | undefined {
+  /** @returns undefined when tc is to be tried; a way that was asked for by name is not replaced. */
+  private tryXdp(hook: HookEntry, program: Fd): HookPin | undefined {
     try {
-      const link = this.native.attachXdp(program, hook.ifindex, mode);
-      return this.keepLink({ hook, kind: 'link', variant: mode === 'generic' ? 'generic' : '' }, link);
+      const link = this.native.attachXdp(program, hook.ifindex, 'native');
+      return this.keepLink({ hook, kind: 'link', variant: '' }, link);
     } catch (cause) {
       if (this.xdp === 'auto' && !isErrno(cause, ...GONE, 'EPERM')) return undefined;
-      throw kernelError(`attach open to device ${hook.ifindex} as ${mode} XDP`, cause);
+      throw kernelError(`attach open to device ${hook.ifindex} as native XDP`, cause);
     }
   }
 

@@ -18,6 +18,7 @@ const NEXT = '-next';
 export interface HookPin {
   readonly hook: HookEntry;
   readonly kind: 'link' | 'filter';
+  /** 'generic': generic XDP, which older agents attached. */
   readonly variant: '' | 'generic' | 'tc';
 }
 

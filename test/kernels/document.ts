@@ -50,7 +50,7 @@ function featureTable(ran: readonly Ran[]): string {
     ['programs that load', ...column(({ loads }) => loadsCell(loads))],
     ['tc programs are attached by', ...column(({ loads }) => loads.attempts[0]?.tc ?? 'not tried')],
     ...(['veth', 'virtio'] as const).flatMap((device) =>
-      (['auto', 'native', 'generic', 'tc'] as const).map((asked): [string, ...string[]] => [
+      (['auto', 'native', 'tc'] as const).map((asked): [string, ...string[]] => [
         `\`open\` on ${device}, \`underlay.xdp: ${asked}\``,
         ...column(({ loads }) => attemptCell(loads, device, asked)),
       ]),

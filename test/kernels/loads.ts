@@ -108,7 +108,7 @@ function attachEveryWay(native: Native): Attempt[] {
       execFileSync('ip', ['link', 'set', 'eth0', 'netns', node.name, 'up']);
       devices.push('virtio');
     }
-    const choices: XdpChoice[] = ['auto', 'native', 'generic', 'tc'];
+    const choices: XdpChoice[] = ['auto', 'native', 'tc'];
     return devices.flatMap((device) =>
       choices.map((asked) => attachAll(native, node, join(bpffs, 'pins'), device, asked)),
     );

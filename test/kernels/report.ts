@@ -47,7 +47,7 @@ export function failuresOf(result: KernelResult): string[] {
   return [...errors, ...empty, ...refused, ...notAttached, ...(suite?.failed ?? []), ...unproved];
 }
 
-const MODES = ['tcx', 'clsact', 'xdp-native', 'xdp-generic', 'tc-open'];
+const MODES = ['tcx', 'clsact', 'xdp-native', 'tc-open'];
 export const isMode = (text: string): boolean => MODES.includes(text);
 
 /** Asked for by name, native XDP is refused where a driver has not the queues for it; "auto" then takes another way. */

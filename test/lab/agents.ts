@@ -91,7 +91,12 @@ export function writeConfig(lab: LabLayout, node: NodeLayout): void {
     },
     bus: { type: lab.shape.bus, path: lab.busDir },
     kafka: { brokers: [`${BROKER_ADDRESS}:${BROKER_PORT}`] },
-    underlay: { devices: ['eth0'], espPort: ESP_PORT },
+    underlay: {
+      devices: ['eth0'],
+      espPort: ESP_PORT,
+      xdp: lab.shape.xdp,
+      tune: lab.shape.offloads ? 'auto' : 'off', // it would switch GRO on
+    },
     overlay: {
       vni: VNI,
       port: VXLAN_PORT,

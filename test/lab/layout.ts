@@ -27,6 +27,10 @@ export interface LabShape {
   /** Families of the nodes' VTEPs. */
   readonly underlay: readonly AddressFamily[];
   readonly underlayMtuBytes: number;
+  /** The agents' underlay.xdp. */
+  readonly xdp: 'auto' | 'native' | 'tc';
+  /** Devices of nodes and pods checksum, segment and join packets, as most do; false: none does. */
+  readonly offloads: boolean;
   /** The last node has an IPv6 VTEP only, whatever the others have. */
   readonly mixed: boolean;
   /** Tenant 1 is in the host's VNI; pods of every further one are in a VNI of their own, at the same addresses. */
@@ -42,6 +46,8 @@ export const PLAIN_SHAPE: LabShape = {
   overlay: [4],
   underlay: [4],
   underlayMtuBytes: 1500,
+  xdp: 'auto',
+  offloads: true,
   mixed: false,
   tenants: 1,
   policies: false,

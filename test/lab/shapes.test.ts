@@ -1,5 +1,6 @@
-// Every combination of pods' and nodes' address families, and jumbo frames, on real agents: everything arrives, the wire shows ESP only,
-// sizes are told right, forgeries are refused. The IPv4 lab with all proofs is lab.test.ts.
+// Every combination of pods' and nodes' address families, jumbo frames, every way to open packets, and devices without
+// offloads, on real agents: everything arrives, the wire shows ESP only, sizes are told right, forgeries are refused.
+// The IPv4 lab with all proofs is lab.test.ts.
 import { randomBytes } from 'node:crypto';
 import { logTail } from './agents';
 import { Context, prove } from './context';
@@ -15,7 +16,11 @@ const TIMEOUT_MS = 180_000;
 const PROOFS = [attachLowersMtu, reachUnseen, tooBigIsTold, tcpWithoutIcmp, ...PLAIN_FORGERIES.map(refused)];
 
 const shapes: readonly [name: string, Partial<LabShape>, mtuBytes: number][] = [
-  ['jumbo frames: XDP has them in several buffers', { underlayMtuBytes: 9000 }, 8908],
+  ['native XDP, no offloads', { xdp: 'native', offloads: false }, 1408],
+  ['tc alone', { xdp: 'tc' }, 1408],
+  ['tc alone, no offloads', { xdp: 'tc', offloads: false }, 1408],
+  ['jumbo frames: XDP has them in several buffers', { underlayMtuBytes: 9000, xdp: 'native' }, 8908],
+  ['jumbo frames, tc alone', { underlayMtuBytes: 9000, xdp: 'tc' }, 8908],
   ['IPv6 over IPv4', { overlay: [6], underlay: [4] }, 1408],
   ['IPv4 over IPv6', { overlay: [4], underlay: [6] }, 1388],
   ['IPv6 over IPv6', { overlay: [6], underlay: [6] }, 1388],

@@ -45,7 +45,13 @@ function addNode(lab: LabLayout, node: NodeLayout): void {
   // veth never completes a checksum; with tx off it behaves like a real device. GRO lets decrypted packets of one
   // XDP round go on together. Without a queueing discipline the ring of the veth overflows.
   run(inNetns(node.netns, ['ethtool', '-K', 'eth0', 'tx', 'off', 'gro', 'on']));
+  if (!lab.shape.offloads) offloadNothing(node.netns, 'eth0');
   run(inNetns(node.netns, ['tc', 'qdisc', 'replace', 'dev', 'eth0', 'root', 'pfifo', 'limit', '1000']));
+}
+
+function offloadNothing(netns: string, device: string): void {
+  const features = ['rx', 'tx', 'sg', 'tso', 'gso', 'gro'];
+  run(inNetns(netns, ['ethtool', '-K', device, ...features.flatMap((feature) => [feature, 'off'])]));
 }
 
 /** A pod as the CNI plugin "ptp" makes it: one veth, the default route through the node's end of it. */
@@ -56,6 +62,10 @@ function addPod(lab: LabLayout, node: NodeLayout, pod: PodLayout): void {
     `link set ${pod.hostDevice} mtu ${lab.shape.underlayMtuBytes} up`,
   ]);
   ipBatch(pod.netns, [`link set eth0 mtu ${lab.shape.underlayMtuBytes} up`]);
+  if (!lab.shape.offloads) {
+    offloadNothing(node.netns, pod.hostDevice);
+    offloadNothing(pod.netns, 'eth0');
+  }
   for (const [index, address] of pod.addresses.entries()) addPodAddress(node, pod, address, index);
 }
 

@@ -119,12 +119,11 @@ describe('hooks', () => {
   type Row = [number, string, XdpChoice, string, string];
   const onTcx: Row[] = [
     [1, 'tcx', 'auto', 'open xdp-native', 'seal tcx'],
-    [2, 'tcx', 'generic', 'open xdp-generic', 'seal tcx'],
-    [3, 'tcx', 'tc', 'open tc-open', 'seal tcx'],
+    [2, 'tcx', 'tc', 'open tc-open', 'seal tcx'],
   ];
   const onClsact: Row[] = [
-    [4, 'clsact', 'native', 'open xdp-native', 'seal clsact'],
-    [5, 'clsact', 'tc', 'open tc-open', 'seal clsact'],
+    [3, 'clsact', 'native', 'open xdp-native', 'seal clsact'],
+    [4, 'clsact', 'tc', 'open tc-open', 'seal clsact'],
   ];
   const attachedAdoptedReleased = (_n: number, way: string, xdp: XdpChoice, open_: string, seal: string) => {
     const on = way === 'tcx' ? native : withoutTcx;

@@ -49,13 +49,12 @@ describe('the way of attaching', () => {
   // kernel has tcx | XDP modes of the driver | configured | -> mode of open, mode of seal
   const table = [
     [1, true, ['native', 'generic'], 'auto', 'xdp-native', 'tcx'],
-    [2, true, ['generic'], 'auto', 'xdp-generic', 'tcx'],
+    [2, true, ['generic'], 'auto', 'tc-open', 'tcx'],
     [3, true, [], 'auto', 'tc-open', 'tcx'],
     [4, false, [], 'auto', 'tc-open', 'clsact'],
     [5, false, ['native'], 'auto', 'xdp-native', 'clsact'],
-    [6, true, ['native', 'generic'], 'generic', 'xdp-generic', 'tcx'],
-    [7, true, ['native', 'generic'], 'tc', 'tc-open', 'tcx'],
-    [8, false, ['native', 'generic'], 'tc', 'tc-open', 'clsact'],
+    [6, true, ['native', 'generic'], 'tc', 'tc-open', 'tcx'],
+    [7, false, ['native', 'generic'], 'tc', 'tc-open', 'clsact'],
   ] as const;
   test.each(table)('%i: tcx %s, XDP %j, configured %s -> %s, %s', (_n, tcx, xdp, choice, open, seal) => {
     kernel.tcx = tcx;
@@ -138,20 +137,26 @@ describe('a restart', () => {
     kernel.calls.length = 0;
     const { hooks } = start('tc');
     hooks.adopt();
-    expect(hooks.attach({ program: 'open', ifindex: DEVICE }).mode).toBe('tc-open');
     const calls = kernel.calls.filter((call) => !/^(updateLink|pin) /.test(call));
     expect(calls).toEqual([`attachTcx open_tc ${DEVICE} ingress`, `detachLink ${DEVICE}`]);
     expect(live()).toEqual(['tcx-ingress open_tc']);
     expect(hooks.list()).toEqual([{ program: 'open', ifindex: DEVICE, mode: 'tc-open' }]);
   });
 
-  test('generic XDP is remembered over a restart', () => {
+  test('generic XDP, which an older agent attached, goes when open is in tc', () => {
     kernel.xdp = ['generic'];
-    start().hooks.attach({ program: 'open', ifindex: DEVICE });
-    const { hooks } = start();
+    const native = fakeNative(kernel, () => []);
+    const older = kernel.add({ program: 'open_xdp' });
+    const link = native.attachXdp({ fd: older, close: () => undefined }, DEVICE, 'generic');
+    const { hooks, pins } = start();
+    pins.pinLink({ hook: { program: 'open', ifindex: DEVICE }, kind: 'link', variant: 'generic' }, link);
+    kernel.calls.length = 0;
     hooks.adopt();
-    expect(hooks.list()).toEqual([{ program: 'open', ifindex: DEVICE, mode: 'xdp-generic' }]);
-    expect(live()).toEqual(['xdp-generic open_xdp']);
+    const calls = kernel.calls.filter((call) => /^(attachTcx|detachLink)/.test(call));
+    expect(calls).toEqual([`attachTcx open_tc ${DEVICE} ingress`, `detachLink ${DEVICE}`]);
+    expect(hooks.list()).toEqual([{ program: 'open', ifindex: DEVICE, mode: 'tc-open' }]);
+    expect(live()).toEqual(['tcx-ingress open_tc']);
+    expect(pinned()).toEqual([`open-${DEVICE}-tc`]);
   });
 });
 
