@@ -1,13 +1,13 @@
 // Whether a tunnel really carries packets: a small and a full-size probe to each keyed peer at every interval, both
 // answered by the peer's data plane (docs/wire-format.md §6). The bus plays no part in it. Keeps round trip, loss
-// and the last answer; the words of the status are state.ts's.
+// and the last answer; the words of the status are verdict.ts's. Sends what inquiry.ts asks beside.
 import type { PeerNumber } from '../core/ids';
 import type { Clock, Datapath, ProbeReply } from '../ports';
 import { SentProbes, type Size } from './sentprobes';
 
 /** Smallest Ethernet frame without its check sequence (IEEE 802.3 §3.2.7). */
 export const SMALL_FRAME_BYTES = 60;
-const ETHERNET_HEADER_BYTES = 14;
+export const ETHERNET_HEADER_BYTES = 14;
 /** Weight of a new sample in the smoothed round trip (RFC 6298 §2.3). */
 const RTT_GAIN = 1 / 8;
 
@@ -43,8 +43,16 @@ export interface ProbeSettings {
   readonly timeoutMs: number;
 }
 
+/** A probe beside the regular ones, until it is answered or given up. */
+interface Asked {
+  readonly peer: PeerNumber;
+  readonly frameBytes: number;
+  readonly answered: (rttMs: number) => void;
+}
+
 export class Prober {
   private readonly tracks = new Map<PeerNumber, Track>();
+  private readonly asked = new Map<number, Asked>();
   private readonly firstId: bigint;
   private sentCount = 0;
   private mtuBytes = 0;
@@ -110,6 +118,19 @@ export class Prober {
     if (track) this.probe(peer, track);
   }
 
+  /**
+   * One probe of any size. Unanswered it counts for nothing, since nobody waits as long for it as for a regular one;
+   * answered, it is as good a sign of life.
+   * @returns how to give it up.
+   */
+  ask(peer: PeerNumber, frameBytes: number, answered: (rttMs: number) => void): () => void {
+    this.sentCount += 1;
+    const id = this.sentCount;
+    this.asked.set(id, { peer, frameBytes, answered });
+    this.send(peer, id, frameBytes);
+    return () => void this.asked.delete(id);
+  }
+
   of(peer: PeerNumber): Liveness | undefined {
     const track = this.tracks.get(peer);
     if (track === undefined) return undefined;
@@ -157,24 +178,44 @@ export class Prober {
     this.sentCount += 1;
     track.sent.sent(this.sentCount, size, this.monotonicMs());
     if (track.silentSinceMs[size] === 0) track.silentSinceMs[size] = this.clock.nowMs();
+    this.send(peer, this.sentCount, frameBytes);
+  }
+
+  private send(peer: PeerNumber, id: number, frameBytes: number): void {
     try {
-      this.datapath.sendProbe(peer, this.firstId + BigInt(this.sentCount), frameBytes);
+      this.datapath.sendProbe(peer, this.firstId + BigInt(id), frameBytes);
     } catch (error) {
       this.failed(peer, error);
     }
   }
 
   private take(reply: ProbeReply): void {
+    const id = Number(reply.id - this.firstId);
+    const rttMs = Math.max(0, Number(reply.receivedNs - reply.sentNs) / 1e6);
+    const asked = this.asked.get(id);
     const track = this.tracks.get(reply.peer);
-    if (track === undefined) return;
-    const before = this.judge(track, this.clock.nowMs()).verdict;
-    const size = track.sent.answered(Number(reply.id - this.firstId));
+    if (asked?.peer === reply.peer) {
+      this.asked.delete(id);
+      asked.answered(rttMs);
+      if (track !== undefined) this.note(track, this.sizeOf(asked.frameBytes), rttMs);
+      return;
+    }
+    const size = track?.sent.answered(id);
+    if (track !== undefined && size !== undefined) this.note(track, size, rttMs);
+  }
+
+  private sizeOf(frameBytes: number): Size | undefined {
+    if (frameBytes === SMALL_FRAME_BYTES) return 'small';
+    return frameBytes === ETHERNET_HEADER_BYTES + this.mtuBytes ? 'full' : undefined;
+  }
+
+  private note(track: Track, size: Size | undefined, rttMs: number): void {
     if (size === undefined) return;
+    const before = this.judge(track, this.clock.nowMs()).verdict;
     track.lastAnswerMs[size] = this.clock.nowMs();
     track.silentSinceMs[size] = 0;
-    const sampleMs = Math.max(0, Number(reply.receivedNs - reply.sentNs) / 1e6);
     if (size === 'small')
-      track.rttMs = track.rttMs < 0 ? sampleMs : track.rttMs + RTT_GAIN * (sampleMs - track.rttMs);
+      track.rttMs = track.rttMs < 0 ? rttMs : track.rttMs + RTT_GAIN * (rttMs - track.rttMs);
     if (before !== this.judge(track, this.clock.nowMs()).verdict) this.changed();
   }
 }

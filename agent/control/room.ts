@@ -8,6 +8,7 @@ import { Adoption } from './adoption';
 import { Causes } from './causes';
 import { Epochs } from './epochs';
 import { Flows } from './flows';
+import { inquire } from './inquiry';
 import { Intakes } from './intakes';
 import { Prober } from './liveness';
 import { Loop } from './loop';
@@ -32,6 +33,8 @@ import type {
   FlowStatus,
   PodStatus,
   PolicyStatus,
+  ProbeRequest,
+  ProbeStatus,
   Readiness,
   RemotePodStatus,
   Status,
@@ -300,6 +303,10 @@ export class ControlRoom implements AgentView {
   told(reason: VxsealError | undefined): void {
     if (reason === undefined) this.problems.clear('identity files');
     else this.problems.reportError('identity files', reason);
+  }
+
+  probe(request: ProbeRequest): Promise<ProbeStatus[]> {
+    return inquire(request, this.reconciler.picture(), this.view);
   }
 
   rotate(): Promise<{ readonly epoch: number }> {

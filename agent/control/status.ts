@@ -291,7 +291,36 @@ export interface AttachRequest {
   readonly mode?: PodMode;
 }
 
-/** What the API may ask of the agent. Errors are VxsealError with a code and a remedy. */
+export interface ProbeRequest {
+  /** Default: all. */
+  readonly peers?: readonly string[];
+  /** Pairs of a small and a full-size probe to each; default 5. */
+  readonly count?: number;
+  /** How long an answer is waited for; default 3 s. */
+  readonly timeoutMs?: number;
+}
+
+/** What probes to one peer came to, just now. */
+export interface ProbeStatus {
+  readonly node: string;
+  /** By these probes, in the words of PeerStatus. */
+  readonly state: PeerState;
+  /** Outer addresses, ours and its; '' where there is no way. */
+  readonly local: string;
+  readonly vtep: string;
+  /** 0 where there are no keys to send under. */
+  readonly sent: number;
+  readonly answered: number;
+  /** Of small probes; -1 without an answer. */
+  readonly rtt: { readonly leastMs: number; readonly meanMs: number; readonly mostMs: number };
+  /** What the tunnel is to carry: inner IP packet. */
+  readonly mtuBytes: number;
+  /** The largest that came back, to the four bytes that ESP aligns to; -1 for none. */
+  readonly largestBytes: number;
+  readonly why: string;
+  readonly remedy: string;
+}
+
 /** Packets that a pod's policies refused. */
 export interface PolicyDropStatus extends Traffic {
   /** One of the pods under these policies: "namespace/name". */
@@ -319,6 +348,7 @@ export interface PolicyStatus {
   readonly drops: readonly PolicyDropStatus[];
 }
 
+/** What the API may ask of the agent. Errors are VxsealError with a code and a remedy. */
 export interface AgentView {
   status(): Status;
   /** Of all other nodes, sorted. */
@@ -333,6 +363,8 @@ export interface AgentView {
   detachPod(id: string): Promise<boolean>;
   /** A call of the container runtime, as the CNI plugin sends it. Never rejects. */
   answerCni(request: Uint8Array): Promise<CniAnswer>;
+  /** Sends probes to peers and answers with what came back, in order of name. */
+  probe(request: ProbeRequest): Promise<readonly ProbeStatus[]>;
   /** Starts a new epoch; answers once its record is published. */
   rotate(): Promise<{ readonly epoch: number }>;
 }

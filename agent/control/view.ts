@@ -37,7 +37,7 @@ import type {
   Traffic,
 } from './status';
 import type { UnknownKeys } from './unknownkeys';
-import { judgePeer, type Verdict } from './verdict';
+import { judgePeer, type PeerFacts, type Verdict } from './verdict';
 
 export interface ViewParts {
   readonly clock: Clock;
@@ -121,7 +121,13 @@ interface JudgedPeer {
   readonly lastOpenedAgeMs: number;
 }
 
-function judged(picture: Picture, parts: ViewParts, node: RosterNode): JudgedPeer {
+/** @param seen what is known better than the picture and the regular probes know it */
+export function judged(
+  picture: Picture,
+  parts: ViewParts,
+  node: RosterNode,
+  seen: Partial<PeerFacts> = {},
+): JudgedPeer {
   const index = PeerIndex.of(picture);
   const peer = index.peer(node.node);
   const keys = index.keys(node.node);
@@ -143,6 +149,7 @@ function judged(picture: Picture, parts: ViewParts, node: RosterNode): JudgedPee
     ownVteps: picture.underlay.vteps,
     espPort: picture.wanted.settings.espPort,
     mtuBytes: picture.mtuBytes,
+    ...seen,
   });
   return { verdict, peer, keys, liveness, tx, rx, packetsLeft, lastOpenedAgeMs };
 }

@@ -184,6 +184,23 @@ export const policies = record({
 });
 export const drops = record({ drops: list(drop), recentDrops: list(flow) });
 export const detached = record({ detached: flag });
+export const probed = record({
+  peers: list(
+    record({
+      node: text,
+      state: text,
+      local: text,
+      vtep: text,
+      sent: whole,
+      answered: whole,
+      rtt: record({ leastMs: real, meanMs: real, mostMs: real }),
+      mtuBytes: whole,
+      largestBytes: whole,
+      why: text,
+      remedy: text,
+    }),
+  ),
+});
 export const rotated = record({ epoch: whole });
 
 export const change = record({ atMs: real, object: text, state: text, reason: text, remedy: text });
@@ -203,5 +220,21 @@ export const attachRequest = {
     namespace: { type: 'string', maxLength: 253 },
     vni: { type: 'integer', minimum: 1, maximum: 16777215 },
     mode: { type: 'string', enum: ['strict', 'permissive'] },
+  },
+} as const;
+
+// Bounds what one request can make us send and hold open.
+export const probeRequest = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    peers: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 1000,
+      items: { type: 'string', minLength: 1, maxLength: 253 },
+    },
+    count: { type: 'integer', minimum: 1, maximum: 20 },
+    timeoutMs: { type: 'integer', minimum: 100, maximum: 10_000 },
   },
 } as const;

@@ -7,6 +7,8 @@ import type {
   PeerStatus,
   PodStatus,
   PolicyStatus,
+  ProbeRequest,
+  ProbeStatus,
   RemotePodStatus,
   Status,
 } from '../../agent/control/status';
@@ -76,6 +78,23 @@ export function sampleFlow(changes: Partial<FlowStatus> = {}): FlowStatus {
     bytes: 140,
     policies: [],
     unreported: 0,
+    ...changes,
+  };
+}
+
+export function sampleProbe(changes: Partial<ProbeStatus> = {}): ProbeStatus {
+  return {
+    node: 'node2',
+    state: 'up',
+    local: '192.0.2.1',
+    vtep: '192.0.2.2',
+    sent: 10,
+    answered: 10,
+    rtt: { leastMs: 0.18, meanMs: 0.21, mostMs: 0.4 },
+    mtuBytes: 1408,
+    largestBytes: 1408,
+    why: '',
+    remedy: '',
     ...changes,
   };
 }
@@ -169,6 +188,8 @@ export class FakeAgent implements AgentView {
   readonly calls: Buffer[] = [];
   cniAnswer: CniAnswer = { ok: true, body: '' };
   rotations = 0;
+  readonly probes: ProbeRequest[] = [];
+  probed: ProbeStatus[] = [sampleProbe()];
   /** Thrown by the next change. */
   failure: Error | undefined;
 
@@ -227,6 +248,12 @@ export class FakeAgent implements AgentView {
     this.throwFailure();
     this.calls.push(Buffer.from(request));
     return this.cniAnswer;
+  }
+
+  async probe(request: ProbeRequest): Promise<ProbeStatus[]> {
+    this.throwFailure();
+    this.probes.push(request);
+    return this.probed;
   }
 
   async rotate(): Promise<{ readonly epoch: number }> {

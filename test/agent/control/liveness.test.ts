@@ -146,3 +146,43 @@ test('10 a peer no longer watched is forgotten; stop() leaves no timer', async (
   expect(sent).toHaveLength(2);
   expect(clock.pending).toBe(0);
 });
+
+test('11 a probe that is asked for: of that size, answered once, by that peer, and not after it was given up', async () => {
+  const { clock, prober, sent, far, reply } = bench();
+  far.answers = () => false;
+  const rtts: number[] = [];
+  const giveUp = prober.ask(peer, 700, (rttMs) => rtts.push(rttMs));
+  const [first] = sent;
+  if (first === undefined) throw new Error('nothing was sent');
+  expect(first).toMatchObject({ peer, bytes: 700 });
+  const answer = { peer, id: first.id, sentNs: 0n, receivedNs: 3_000_000n, bytes: 700 };
+  reply({ ...answer, peer: 8 as PeerNumber });
+  expect(rtts).toEqual([]);
+  reply(answer);
+  reply(answer);
+  expect(rtts).toEqual([3]);
+  giveUp();
+  prober.ask(peer, 700, (rttMs) => rtts.push(rttMs))();
+  reply({ ...answer, id: sent[1]?.id ?? 0n });
+  expect(rtts).toEqual([3]);
+  await clock.advance(0);
+});
+
+test('12 unanswered it changes nothing of what is said of the peer; answered it ends silence', async () => {
+  const { clock, prober, far } = bench();
+  prober.watch([peer], mtuBytes);
+  await clock.advance(2);
+  const before = prober.of(peer);
+  far.answers = () => false;
+  for (const bytes of [SMALL_FRAME_BYTES, 14 + mtuBytes]) prober.ask(peer, bytes, () => undefined);
+  expect(prober.of(peer)).toEqual(before);
+  await clock.advance(2 * timeoutMs);
+  expect(prober.of(peer)?.verdict).toBe('silent');
+  far.answers = () => true;
+  prober.ask(peer, 700, () => undefined);
+  await clock.advance(1);
+  expect(prober.of(peer)?.verdict).toBe('silent');
+  prober.ask(peer, SMALL_FRAME_BYTES, () => undefined);
+  await clock.advance(1);
+  expect(prober.of(peer)?.verdict).toBe('small-only');
+});

@@ -104,6 +104,7 @@ describe('the listener', () => {
 
   test.each([
     ['POST', '/v1/rotate'],
+    ['POST', '/v1/probe'],
     ['POST', '/v1/pods'],
     ['DELETE', '/v1/pods/1:1'],
     ['PUT', '/v1/status'],

@@ -11,7 +11,7 @@ import { KernelError, VxsealError } from '../../../agent/errors';
 import { buildServer, listenUnix } from '../../../agent/http/server';
 import type { Log } from '../../../agent/ports';
 import { apiParts } from '../../fakes/api';
-import { FakeAgent, sampleFlow, samplePeer, samplePod, sampleStatus } from '../../fakes/status';
+import { FakeAgent, sampleFlow, samplePeer, samplePod, sampleProbe, sampleStatus } from '../../fakes/status';
 
 const SECRET = 'c0ffee00c0ffee00';
 const written: object[] = [];
@@ -108,6 +108,41 @@ describe('changing', () => {
     expect([rotated.statusCode, rotated.json()]).toEqual([200, { epoch: 5 }]);
   });
 
+  test('probe: every field arrives, and what was asked for', async () => {
+    const wanted = { peers: ['node2'], count: 20, timeoutMs: 10_000 };
+    for (const payload of [wanted, {}]) {
+      const answer = await server.inject({ method: 'POST', url: '/v1/probe', payload });
+      expect([answer.statusCode, answer.json()]).toEqual([200, { peers: [sampleProbe()] }]);
+    }
+    expect(agent.probes).toEqual([wanted, {}]);
+  });
+
+  test.each<[string, unknown]>([
+    ['no peer', { peers: [] }],
+    ['an unnamed peer', { peers: [''] }],
+    ['1,001 peers', { peers: Array.from({ length: 1001 }, () => 'n') }],
+    ['no probe', { count: 0 }],
+    ['21 pairs', { count: 21 }],
+    ['99 ms', { timeoutMs: 99 }],
+    ['10 s and more', { timeoutMs: 10_001 }],
+    ['a number as text', { count: '5' }],
+    ['a stray field', { interval: 1 }],
+  ])('probe refuses %s', async (_name, payload) => {
+    const answer = await server.inject({ method: 'POST', url: '/v1/probe', payload: payload as object });
+    expect([answer.statusCode, answer.json()]).toMatchObject([400, { code: 'request' }]);
+    expect(agent.probes).toEqual([]);
+  });
+
+  test('the description names it with its bounds, on the socket only', async () => {
+    const described = (await server.inject({ url: '/openapi.json' })).json() as { paths: object };
+    expect(JSON.stringify(Reflect.get(described.paths, '/v1/probe'))).toContain('"maximum":20');
+    const readOnly = buildServer(apiParts(agent, log), 'tcp');
+    const { paths } = (await readOnly.inject({ url: '/openapi.json' })).json() as { paths: object };
+    await readOnly.close();
+    expect(Object.keys(paths)).toContain('/v1/peers');
+    expect(Object.keys(paths)).not.toContain('/v1/probe');
+  });
+
   test.each<[string, unknown]>([
     ['no namespace path', { name: 'p', namespace: 'd' }],
     ['a stray field', { ...request, key: 'x' }],
@@ -149,11 +184,12 @@ describe('changing', () => {
     const readOnly = buildServer(apiParts(agent, log), 'tcp');
     const asked = [
       await readOnly.inject({ method: 'POST', url: '/v1/rotate' }),
+      await readOnly.inject({ method: 'POST', url: '/v1/probe', payload: {} }),
       await readOnly.inject({ method: 'POST', url: '/v1/pods', payload: request }),
       await readOnly.inject({ method: 'DELETE', url: '/v1/pods/1:1' }),
     ];
-    expect(asked.map(({ statusCode }) => statusCode)).toEqual([404, 404, 404]);
-    expect([agent.rotations, agent.attached, agent.detached]).toEqual([0, [], []]);
+    expect(asked.map(({ statusCode }) => statusCode)).toEqual([404, 404, 404, 404]);
+    expect([agent.rotations, agent.probes, agent.attached, agent.detached]).toEqual([0, [], [], []]);
     await readOnly.close();
   });
 });
