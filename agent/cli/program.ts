@@ -14,6 +14,7 @@ import { registerEvents, registerMonitor } from './monitor';
 import { registerPeers } from './peers';
 import { registerPods } from './pods';
 import { registerPolicy } from './policy';
+import { registerProbe } from './probe';
 import { registerReport } from './report';
 import { registerRotate } from './rotate';
 import { registerSas } from './sas';
@@ -66,6 +67,7 @@ function buildProgram(cli: Cli, parts: ProgramParts): Command {
     .addHelpText('after', '\nExit code: 0 well, 1 not well, 2 wrong usage.');
   registerStatus(program, cli);
   registerPeers(program, cli);
+  registerProbe(program, cli);
   registerPods(program, cli);
   registerSas(program, cli);
   registerDrops(program, cli);

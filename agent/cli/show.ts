@@ -46,7 +46,7 @@ function peerRow(peer: PeerStatus): Cell[] {
   ];
 }
 
-export function peerTone(peer: PeerStatus): Tone {
+export function peerTone(peer: { readonly state: PeerStatus['state'] }): Tone {
   if (peer.state === 'up') return 'good';
   return peer.state === 'no-key' ? 'warn' : 'bad';
 }

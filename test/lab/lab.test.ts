@@ -4,11 +4,13 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ProbeStatus } from '../../agent/control/status';
+import { innerMtuBytes } from '../../agent/core/mtu';
 import { logTail } from './agents';
-import { tryRun, until } from './command';
+import { inNetns, run, tryRun, until } from './command';
 import { Context, prove } from './context';
 import { bringUp } from './lab';
-import { LABS_DIR, labLayout, PLAIN_SHAPE, packageRoot } from './layout';
+import { ESP_PORT, LABS_DIR, labLayout, PLAIN_SHAPE, packageRoot } from './layout';
 import { proofsFor } from './proofs/all';
 import { speed } from './proofs/speed';
 import { labNamespaces, teardown } from './teardown';
@@ -102,6 +104,81 @@ describe('the command', () => {
     expect(lab('agent', 'node3', 'restart').stdout).toContain('agent is up');
     expect(reach()).toContain('1 received');
   });
+
+  test('probe: every peer answers at full size, agents or not; without an agent of its own it says so', () => {
+    const probe = (...args: string[]) => lab('vxseal', 'node1', 'probe', ...args);
+    const { status, stdout } = probe('--json');
+    const { peers } = JSON.parse(stdout) as { peers: ProbeStatus[] };
+    expect([status, peers]).toEqual([
+      0,
+      ['node2', 'node3'].map((node) =>
+        expect.objectContaining({ node, state: 'up', sent: 10, answered: 10, largestBytes: 1408, why: '' }),
+      ),
+    ]);
+    for (const { rtt } of peers) {
+      expect(rtt.leastMs).toBeGreaterThan(0);
+      expect(rtt.mostMs).toBeGreaterThanOrEqual(rtt.meanMs);
+    }
+    lab('agent', 'node2', 'stop');
+    try {
+      expect(probe('node2')).toMatchObject({ status: 0, stdout: expect.stringContaining('0 of 10') });
+    } finally {
+      lab('agent', 'node2', 'start');
+    }
+    lab('agent', 'node1', 'stop');
+    try {
+      expect(probe()).toMatchObject({ status: 1, stderr: expect.stringContaining('is not running') });
+    } finally {
+      lab('agent', 'node1', 'start');
+    }
+  });
+
+  test('probe finds the largest packet that a path carries, and pods confirm it', () => {
+    const onWire = (mtuBytes: number) =>
+      lab('exec', 'wire', '--', 'ip', 'link', 'set', 'node2', 'mtu', `${mtuBytes}`);
+    const passes = (packetBytes: number): boolean => {
+      const size = String(packetBytes - 28);
+      const ping = ['ping', '-c', '2', '-i', '0.2', '-W', '1', '-M', 'do', '-s', size, '10.244.2.2'];
+      return lab('exec', 'pod1-1', '--', ...ping).status === 0;
+    };
+    onWire(1300);
+    try {
+      const { status, stdout } = lab('vxseal', 'node1', 'probe', '--json');
+      const { peers } = JSON.parse(stdout) as { peers: ProbeStatus[] };
+      expect([status, peers]).toMatchObject([1, [{ state: 'mtu' }, { state: 'up', largestBytes: 1408 }]]);
+      const largestBytes = peers[0]?.largestBytes ?? 0;
+      expect(peers[0]?.why).toContain(`the largest that is has ${largestBytes}`);
+      // A bridge lets the four bytes of a tag pass above the MTU of its port.
+      expect([1300, 1304].map((mtuBytes) => innerMtuBytes(mtuBytes, 4))).toContain(largestBytes);
+      expect([largestBytes, largestBytes + 1].map(passes)).toEqual([true, false]);
+    } finally {
+      onWire(1500);
+    }
+  }, 60_000);
+
+  test('probe tells a blocked way from a silent peer, by name', () => {
+    const filter = (rule: string) =>
+      `table bridge probe {\n chain f {\n type filter hook forward priority 0\n ${rule}\n }\n}`;
+    const layout = labLayout(NAME, 3, 1);
+    const told = (node: string, ...args: string[]): string => {
+      const { status, stdout } = lab('vxseal', node, 'probe', ...args);
+      expect(status).toBe(1);
+      return stdout;
+    };
+    run(inNetns(layout.wireNetns, ['nft', '-f', '-']), filter(`iifname "node2" udp dport ${ESP_PORT} drop`));
+    try {
+      // Its packets do not come here; ours come there.
+      expect(told('node1', 'node2')).toMatch(
+        /peer node2: stalled: no packet from it[\s\S]*-> let UDP port 4500 pass between 192\.0\.2\.1 and 192\.0\.2\.2/,
+      );
+      expect(told('node2', 'node1', '--timeout', '5s')).toMatch(
+        /peer node1: stalled: its packets arrive here, ours are not answered/,
+      );
+      expect(lab('vxseal', 'node1', 'probe', 'node3').status).toBe(0);
+    } finally {
+      run(inNetns(layout.wireNetns, ['nft', 'delete', 'table', 'bridge', 'probe']));
+    }
+  }, 60_000);
 
   test('up refuses a name that is taken, and the lab stands', () => {
     const refused = lab('up');

@@ -334,6 +334,8 @@ describe('nobody to ask', () => {
     ['sas'],
     ['drops'],
     ['rotate'],
+    ['probe'],
+    ['probe', 'node2'],
   ])('%s %s', async (...args) => {
     const { code, out, err } = await vxseal(args, { environment: elsewhere });
     expect([code, out]).toEqual([1, '']);
