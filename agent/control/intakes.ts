@@ -4,6 +4,7 @@ import { isPolicyRecord, type PolicyIntake } from './policyrecords';
 import type { Problems } from './problems';
 import type { RecordIntake } from './records';
 import { addCounts, type RecordCounts } from './refusals';
+import type { RecordTotal } from './status';
 
 export class Intakes {
   constructor(
@@ -32,6 +33,10 @@ export class Intakes {
     return addCounts(this.nodes.counts(), this.policies.counts());
   }
 
+  totals(): RecordTotal[] {
+    return [...totalsOf('topology', this.nodes.counts()), ...totalsOf('policy', this.policies.counts())];
+  }
+
   /** Tries again to keep on disk what could not be kept. */
   async tell(problems: Problems): Promise<void> {
     this.nodes.tellRefusals(problems);
@@ -39,3 +44,8 @@ export class Intakes {
     this.policies.tell();
   }
 }
+
+const totalsOf = (kind: RecordTotal['kind'], { accepted, refused }: RecordCounts): RecordTotal[] => [
+  { kind, result: 'accepted', count: accepted },
+  ...refused.map(({ reason, count }) => ({ kind, result: reason, count })),
+];

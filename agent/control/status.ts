@@ -84,6 +84,15 @@ export interface BusView {
   readonly error: string;
   readonly acceptedRecords: number;
   readonly refusedRecords: readonly { readonly reason: string; readonly count: number }[];
+  /** The same by kind: "accepted", or the reason. */
+  readonly records: readonly RecordTotal[];
+}
+
+export interface RecordTotal {
+  /** Of nodes and their pods, or of policy. */
+  readonly kind: 'topology' | 'policy';
+  readonly result: string;
+  readonly count: number;
 }
 
 export const PEER_STATES = [

@@ -18,13 +18,13 @@ import type {
 import type { Adoption } from './adoption';
 import type { Epochs } from './epochs';
 import type { AttachedPod } from './inspection';
+import type { Intakes } from './intakes';
 import type { Liveness, Prober } from './liveness';
 import type { RoomSettings } from './parts';
 import { PeerIndex } from './peerindex';
 import type { PeerStates } from './peerstates';
 import type { Problems } from './problems';
 import type { Picture } from './reconciler';
-import type { RecordIntake } from './records';
 import type {
   AdoptionStatus,
   BusView,
@@ -370,19 +370,20 @@ export function adoptionView(
 export function busView(
   type: string,
   bus: Pick<TopologyBus, 'status'>,
-  intake: Pick<RecordIntake, 'counts' | 'inSync'>,
+  intakes: Pick<Intakes, 'counts' | 'inSync' | 'totals'>,
   nowMs: number,
 ): BusView {
   const { connected, lastSeenMs, error } = bus.status();
-  const { accepted, refused } = intake.counts();
+  const { accepted, refused } = intakes.counts();
   return {
     type,
     connected,
-    inSync: intake.inSync(),
+    inSync: intakes.inSync(),
     lastSeenMs,
     stalenessMs: lastSeenMs === 0 ? 0 : Math.max(0, nowMs - lastSeenMs),
     error,
     acceptedRecords: accepted,
     refusedRecords: refused,
+    records: intakes.totals(),
   };
 }

@@ -170,8 +170,7 @@ export class Metrics implements Measures {
       connected.set(bus.connected ? 1 : 0);
       staleness.set(bus.stalenessMs / SECOND_MS);
       records.reset();
-      records.inc({ kind: 'any', result: 'accepted' }, bus.acceptedRecords);
-      for (const { reason, count } of bus.refusedRecords) records.inc({ kind: 'any', result: reason }, count);
+      for (const { kind, result, count } of bus.records) records.inc({ kind, result }, count);
     });
   }
 

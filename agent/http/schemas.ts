@@ -58,6 +58,7 @@ const bus = record({
   error: text,
   acceptedRecords: whole,
   refusedRecords: list(record({ reason: text, count: whole })),
+  records: list(record({ kind: text, result: text, count: whole })),
 });
 
 const informer = record({

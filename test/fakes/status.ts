@@ -133,6 +133,11 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
       error: '',
       acceptedRecords: 9,
       refusedRecords: [{ reason: 'bad-signature', count: 2 }],
+      records: [
+        { kind: 'topology', result: 'accepted', count: 8 },
+        { kind: 'topology', result: 'bad-signature', count: 2 },
+        { kind: 'policy', result: 'accepted', count: 1 },
+      ],
     },
     informer: {
       socket: '/var/run/nri/nri.sock',

@@ -207,6 +207,10 @@ describe('in an agent', () => {
     await node.room.start();
     await clock.advance(10_000);
     expect(node.room.status().bus.refusedRecords).toEqual([{ reason: 'malformed', count: 2 }]);
+    expect(node.room.status().bus.records.filter(({ result }) => result !== 'accepted')).toEqual([
+      { kind: 'topology', result: 'malformed', count: 1 },
+      { kind: 'policy', result: 'malformed', count: 1 },
+    ]);
   });
 });
 
