@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { ConfigError } from '../config/issue';
 import { KEY_PATHS } from '../config/keys';
 import { readConfig } from '../config/load';
-import { plainConfig, plainValue, referenceTable } from '../config/reference';
+import { plainConfig, plainValue, referenceEntries, referenceTable } from '../config/reference';
 import { action, type Cli } from './command';
 import { writeError, writeJson } from './io';
 import { configSources, jsonAsked, withHiddenConfig, withJson } from './options';
@@ -14,8 +14,10 @@ export function registerConfig(program: Command, cli: Cli): void {
   registerCheck(config, cli);
   registerShow(config, cli);
   const reference = config.command('reference').description('print the table of all keys (Markdown)');
-  action(cli, reference, async () => {
-    cli.io.out(referenceTable());
+  withJson(reference);
+  action(cli, reference, async (values) => {
+    if (jsonAsked(values)) writeJson(cli.io, { keys: referenceEntries() });
+    else cli.io.out(referenceTable());
     return 0;
   });
 }

@@ -9,7 +9,8 @@ import { plainConfig } from '../config/reference';
 import { VxsealError } from '../errors';
 import { action, type Cli } from './command';
 import { type DoctorParts, examine } from './doctor';
-import { clientOf, configSources, textOption, withHiddenConfig } from './options';
+import { writeJson } from './io';
+import { clientOf, configSources, jsonAsked, textOption, withHiddenConfig, withJson } from './options';
 
 /** Paths of the API that go into it. Keys appear there as fingerprints only. */
 const PARTS = ['/readyz', '/v1/status'] as const;
@@ -22,7 +23,7 @@ export function registerReport(program: Command, cli: Cli, parts: DoctorParts, v
     )
     .option('--out <file>', 'file to write ("-": standard output)', 'vxseal-report.json')
     .option('--socket <path>', 'socket of the agent (default: agent.sock in runDir)');
-  withHiddenConfig(command);
+  withHiddenConfig(withJson(command));
   action(cli, command, async (values) => {
     const { io } = cli;
     const out = textOption(values, 'out') ?? '-';
@@ -51,7 +52,8 @@ export function registerReport(program: Command, cli: Cli, parts: DoctorParts, v
     if (out === '-') io.out(text.trimEnd());
     else {
       writeReport(out, text);
-      io.out(`${out}: ${Math.ceil(text.length / 1024)} KiB; look through it before you give it away`);
+      if (jsonAsked(values)) writeJson(io, { file: out, bytes: Buffer.byteLength(text) });
+      else io.out(`${out}: ${Math.ceil(text.length / 1024)} KiB; look through it before you give it away`);
     }
     return 0;
   });

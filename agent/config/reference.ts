@@ -33,6 +33,21 @@ export function referenceTable(): string {
   return ['| Key | Value | Default | Meaning |', '|---|---|---|---|', ...rows].join('\n');
 }
 
+/** The same for programs, with the other names of each key. */
+export function referenceEntries(): readonly Readonly<Record<string, string>>[] {
+  return KEY_PATHS.map((path) => {
+    const spec: KeySpec<unknown> = KEYS[path];
+    const fallback = fallbackOf(path).replaceAll('`', '');
+    return {
+      key: path,
+      ...namesOf(path),
+      type: spec.type.label,
+      default: fallback,
+      meaning: spec.description,
+    };
+  });
+}
+
 /** "VXSEAL_UNDERLAY_ESP_PORT" and "--underlay-esp-port". */
 export function namesOf(path: KeyPath): { readonly environment: string; readonly flag: string } {
   return { environment: environmentName(path), flag: flagName(path) };

@@ -190,6 +190,8 @@ describe('report', () => {
       metrics: expect.stringContaining('vxseal_ready 1'),
     });
     expect(report.doctor).toContainEqual(expect.objectContaining({ name: 'agent', level: 'ok' }));
+    const told = await vxseal('report', '--out', file, '--json');
+    expect(JSON.parse(told.out.join('\n'))).toEqual({ file, bytes: statSync(file).size });
   });
 
   test('without an agent says so and has the rest', async () => {
@@ -239,6 +241,18 @@ describe('completion', () => {
     const ask = `\nCOMP_WORDS=(${quoted}); COMP_CWORD=${words.length - 1}; _vxseal; echo "\${COMPREPLY[@]}"`;
     const { stdout, stderr } = spawnSync('bash', ['-c', out.join('\n') + ask], { encoding: 'utf8' });
     expect([stdout.trim().split(' '), stderr]).toEqual([expected, '']);
+  });
+
+  test('every command answers as JSON, but the daemon, a script for the shell, and what only labs are for', async () => {
+    const { out } = await vxseal('completion', 'bash');
+    const cases = [...out.join('\n').matchAll(/^ +"(.*)"\) words="(.*)" ;;$/gm)];
+    const paths = cases.map(([, path]) => path ?? '');
+    const mute = cases.flatMap(([, path = '', words = '']) => {
+      const leads = path === '' || paths.some((other) => other.startsWith(`${path} `));
+      return leads || words.includes('--json') ? [] : [path];
+    });
+    expect(paths).toContain('probe');
+    expect(mute).toEqual(['agent', 'lab-keys', 'completion']);
   });
 
   test.each(['zsh', 'fish'])('%s names the commands', async (shell) => {
