@@ -7,6 +7,7 @@ import { PolicyMaps } from '../agent/kernel/policy';
 import { HOST_VNI, upstreamNamespaces, upstreamPods } from '../test/agent/core/policyworlds';
 import { ACK, tcp } from '../test/bpf/openings';
 import { native, World } from '../test/bpf/world';
+import { printWays } from './bench-ways';
 
 const RULES = [10, 1000, 10_000];
 const ROUNDS = 31;
@@ -131,3 +132,4 @@ for (const count of cases) {
     `${(count === 0 ? 'none' : String(count)).padEnd(6)}${cells.join('')}${told[0]?.padStart(16)}${told[1]?.padStart(10)}`,
   );
 }
+printWays();
