@@ -35,11 +35,15 @@ interface Pairs {
 
 const NOTHING_CAME: ProbeStatus['rtt'] = { leastMs: -1, meanMs: -1, mostMs: -1 };
 
-/** Errors: VxsealError 'not-found' for a peer that is not known, 'not-ready' before the first look at the kernel. */
+/**
+ * Errors: VxsealError 'not-found' for a peer that is not known, 'not-ready' before the first look at the kernel.
+ * @param goOn throws when what was not answered by now must not be judged
+ */
 export async function inquire(
   { peers, count = COUNT, timeoutMs = TIMEOUT_MS }: ProbeRequest,
   picture: Picture | undefined,
   parts: ViewParts,
+  goOn: () => void,
 ): Promise<ProbeStatus[]> {
   if (picture === undefined) {
     const remedy = 'Wait a few seconds; else see what blocks in vxseal status.';
@@ -54,6 +58,7 @@ export async function inquire(
     return await sendPairs(picture, parts, number, count, timeoutMs);
   });
   const came = await Promise.all(asking);
+  goOn();
   const openedNs = lastOpened(parts.datapath);
   return nodes.map((node, index) => describe(picture, parts, node, came[index], openedNs));
 }

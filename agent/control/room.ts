@@ -8,7 +8,7 @@ import { Adoption } from './adoption';
 import { Causes } from './causes';
 import { Epochs } from './epochs';
 import { Flows } from './flows';
-import { inquire } from './inquiry';
+import { Inquiries } from './inquiries';
 import { Intakes } from './intakes';
 import { Prober } from './liveness';
 import { Loop } from './loop';
@@ -73,6 +73,7 @@ export class ControlRoom implements AgentView {
   private readonly warnings: Warnings;
   private readonly view: ViewParts;
   private readonly watch: PeerWatch;
+  private readonly inquiries: Inquiries;
   private readonly flows: Flows;
   private readonly policyKeeper: PolicyKeeper;
   private readonly startedMs: number;
@@ -145,6 +146,7 @@ export class ControlRoom implements AgentView {
       probeTimeoutMs: settings.probes.timeoutMs,
     };
     this.watch = new PeerWatch(this.view);
+    this.inquiries = new Inquiries(this.view);
   }
 
   /** The data plane must be open. Throws VxsealError for what makes a start impossible. */
@@ -168,7 +170,7 @@ export class ControlRoom implements AgentView {
   /** The data plane goes on; secrets of this process are overwritten. */
   async stop(): Promise<void> {
     this.prober.stop();
-    await Promise.all([this.parts.informer.stop(), this.loop.stop()]);
+    await Promise.all([this.parts.informer.stop(), this.loop.stop(), this.inquiries.stop()]);
     await this.parts.bus.stop();
     this.epochs.wipe();
   }
@@ -306,7 +308,7 @@ export class ControlRoom implements AgentView {
   }
 
   probe(request: ProbeRequest): Promise<ProbeStatus[]> {
-    return inquire(request, this.reconciler.picture(), this.view);
+    return this.inquiries.ask(request, this.reconciler.picture());
   }
 
   rotate(): Promise<{ readonly epoch: number }> {

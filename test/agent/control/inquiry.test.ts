@@ -202,3 +202,17 @@ test('11 nothing is kept when it is over, answered or not', async () => {
   await asking;
   expect(kept()).toBe(0);
 });
+
+test('12 an agent that stops gives it up at once, says so, and leaves no timer', async () => {
+  const made = await started();
+  const { clock, one, two, fabric } = made;
+  fabric.lose = () => true;
+  const refused = { code: 'not-ready', message: expect.stringContaining('the agent stops') };
+  const asked = expect(one.room.probe({ timeoutMs: 10_000 })).rejects.toMatchObject(refused);
+  await clock.advance(250);
+  await one.room.stop();
+  await asked;
+  await expect(one.room.probe({})).rejects.toMatchObject(refused);
+  await two.room.stop();
+  expect(clock.pending).toBe(0);
+});
