@@ -146,6 +146,8 @@ static __always_inline int seal_frame(struct __sk_buff *skb, const struct config
 		return -DROP_INTERNAL;
 	if (bpf_skb_store_bytes(skb, esp_at, w->aead.text + ESP_AT, esp_bytes, 0))
 		return -DROP_INTERNAL;
+	/* Under an underlay that is a bridge, bond or VLAN other devices follow, whose fences take a stamp for clear text. */
+	skb->tc_index = 0;
 	count_sealed(*peer, payload - UDP_HEADER - VXLAN_HEADER);
 	return PASS;
 }

@@ -27,6 +27,8 @@ export interface LabShape {
   /** Families of the nodes' VTEPs. */
   readonly underlay: readonly AddressFamily[];
   readonly underlayMtuBytes: number;
+  /** What the nodes' eth0 is: a NIC, or a device without XDP of its own above one. */
+  readonly nic: 'nic' | 'bridge' | 'macvlan';
   /** The agents' underlay.xdp. */
   readonly xdp: 'auto' | 'native' | 'tc';
   /** Devices of nodes and pods checksum, segment and join packets, as most do; false: none does. */
@@ -46,6 +48,7 @@ export const PLAIN_SHAPE: LabShape = {
   overlay: [4],
   underlay: [4],
   underlayMtuBytes: 1500,
+  nic: 'nic',
   xdp: 'auto',
   offloads: true,
   mixed: false,

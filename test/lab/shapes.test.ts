@@ -19,6 +19,8 @@ const shapes: readonly [name: string, Partial<LabShape>, mtuBytes: number][] = [
   ['native XDP, no offloads', { xdp: 'native', offloads: false }, 1408],
   ['tc alone', { xdp: 'tc' }, 1408],
   ['tc alone, no offloads', { xdp: 'tc', offloads: false }, 1408],
+  ['a bridge as underlay', { nic: 'bridge' }, 1408],
+  ['a macvlan device as underlay', { nic: 'macvlan' }, 1408],
   ['jumbo frames: XDP has them in several buffers', { underlayMtuBytes: 9000, xdp: 'native' }, 8908],
   ['jumbo frames, tc alone', { underlayMtuBytes: 9000, xdp: 'tc' }, 8908],
   ['IPv6 over IPv4', { overlay: [6], underlay: [4] }, 1408],

@@ -4,6 +4,10 @@ import { mkdirSync } from 'node:fs';
 import { inNetns, ipBatch, run } from './command';
 import type { LabLayout, NodeLayout, PodLayout } from './layout';
 
+/** Of a node whose eth0 stands above it. */
+const NIC = 'nic0';
+const BELOW_MAC = '02:1a:b0:0b:00:01';
+
 function addNetns(name: string): void {
   run(['ip', 'netns', 'add', name]);
   ipBatch(name, ['link set lo up']);
@@ -27,7 +31,22 @@ function addWire(lab: LabLayout): void {
   ]);
 }
 
+/** Commands that make eth0 a device above the node's NIC, where it is not the NIC itself. */
+function aboveNic({ shape }: LabLayout, { mac }: NodeLayout): string[] {
+  const up = `link set ${NIC} up`;
+  if (shape.nic === 'macvlan')
+    return [
+      up,
+      `link set ${NIC} address ${BELOW_MAC}`,
+      `link add link ${NIC} name eth0 address ${mac} type macvlan mode bridge`,
+    ];
+  if (shape.nic === 'nic') return [];
+  return [up, `link add eth0 address ${mac} type bridge`, `link set ${NIC} master eth0`];
+}
+
 function addNode(lab: LabLayout, node: NodeLayout): void {
+  const nic = lab.shape.nic === 'nic' ? 'eth0' : NIC;
+  const mtuBytes = lab.shape.underlayMtuBytes;
   addNetns(node.netns);
   setSysctls(node.netns, {
     'net.ipv4.ip_forward': '1',
@@ -36,17 +55,18 @@ function addNode(lab: LabLayout, node: NodeLayout): void {
     'net.ipv4.conf.default.rp_filter': '0',
   });
   ipBatch(node.netns, [
-    `link add eth0 address ${node.mac} mtu ${lab.shape.underlayMtuBytes} type veth peer name ${node.name} netns ${lab.wireNetns}`,
+    `link add ${nic} address ${node.mac} mtu ${mtuBytes} type veth peer name ${node.name} netns ${lab.wireNetns}`,
+    ...aboveNic(lab, node),
     `addr add ${node.vtep4}/24 dev eth0`,
     `addr add ${node.vtep6}/64 dev eth0 nodad`,
     `link set eth0 up`,
   ]);
-  ipBatch(lab.wireNetns, [`link set ${node.name} mtu ${lab.shape.underlayMtuBytes} master wire up`]);
+  ipBatch(lab.wireNetns, [`link set ${node.name} mtu ${mtuBytes} master wire up`]);
   // veth never completes a checksum; with tx off it behaves like a real device. GRO lets decrypted packets of one
   // XDP round go on together. Without a queueing discipline the ring of the veth overflows.
-  run(inNetns(node.netns, ['ethtool', '-K', 'eth0', 'tx', 'off', 'gro', 'on']));
-  if (!lab.shape.offloads) offloadNothing(node.netns, 'eth0');
-  run(inNetns(node.netns, ['tc', 'qdisc', 'replace', 'dev', 'eth0', 'root', 'pfifo', 'limit', '1000']));
+  run(inNetns(node.netns, ['ethtool', '-K', nic, 'tx', 'off', 'gro', 'on']));
+  if (!lab.shape.offloads) offloadNothing(node.netns, nic);
+  run(inNetns(node.netns, ['tc', 'qdisc', 'replace', 'dev', nic, 'root', 'pfifo', 'limit', '1000']));
 }
 
 function offloadNothing(netns: string, device: string): void {
