@@ -38,7 +38,12 @@ export type RecordKind = UnverifiedAnnouncement['kind'];
 
 /** UTF-8 JSON of the one canonical form. */
 export function encodePayload(record: UnverifiedAnnouncement): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify({ v: PAYLOAD_VERSION, ...fieldsOf(record) }));
+  return new TextEncoder().encode(canonicalText(record));
+}
+
+/** ASCII: no field's grammar has anything else. */
+function canonicalText(record: UnverifiedAnnouncement): string {
+  return JSON.stringify({ v: PAYLOAD_VERSION, ...fieldsOf(record) });
 }
 
 function fieldsOf(record: UnverifiedAnnouncement): object {
@@ -89,7 +94,9 @@ export function decodePayload(
   bytes: Uint8Array,
   kind: RecordKind,
 ): Result<UnverifiedAnnouncement, PayloadReason> {
-  const json = parseJson(bytes);
+  // A character a byte: other than ASCII is in nothing of ours, so texts are the same if and only if the bytes are.
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
+  const json = parseJson(text);
   if (json === undefined) return refuse('malformed', 'payload: not JSON');
   try {
     const fields = asObject(json, 'payload');
@@ -98,8 +105,7 @@ export function decodePayload(
       return refuse('unknown-version', `payload version ${version}, ours is ${PAYLOAD_VERSION}`);
     }
     const record = DECODERS[kind](fields);
-    const canonical = encodePayload(record);
-    if (canonical.length !== bytes.length || !canonical.every((byte, index) => byte === bytes[index])) {
+    if (canonicalText(record) !== text) {
       throw new PayloadError('malformed', 'payload: not in canonical form, or with fields that are not ours');
     }
     return accept(record);
@@ -109,9 +115,9 @@ export function decodePayload(
   }
 }
 
-function parseJson(bytes: Uint8Array): unknown {
+function parseJson(text: string): unknown {
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    return JSON.parse(text);
   } catch {
     return undefined;
   }

@@ -222,6 +222,16 @@ describe('other texts for the same', () => {
     });
   });
 
+  test.each([
+    ['16 a byte order mark', `\ufeff${good}`],
+    ['17 a letter outside ASCII', good.replace('"agentVersion":"', '"agentVersion":"é')],
+    ['18 the same, as one byte', good.replace('"agentVersion":"', '"agentVersion":"\u00e9')],
+  ])('%s', (name, payload) => {
+    expect(payload).not.toBe(good);
+    const encoding = name.endsWith('one byte') ? 'latin1' : 'utf8';
+    expect(decodePayload(Buffer.from(payload, encoding), 'node')).toMatchObject({ reason: 'malformed' });
+  });
+
   test('the largest record fits a bus', () => {
     const long = (i: number): Prefix =>
       `fd00:1111:2222:3333:4444:5555:${(4096 + i).toString(16)}:1/128` as Prefix;
