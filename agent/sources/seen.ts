@@ -24,7 +24,8 @@ export const claimNames: ParseName<ClaimName> = (text) => {
 export const vniNames: ParseName<string> = (text) => (/^[1-9]\d{0,7}$/.test(text) ? text : undefined);
 
 export class SeenStore<K extends string> {
-  #latest: ReadonlyMap<K, RecordOrder> = new Map();
+  /** Until it is written: those of a large cluster are as much as all else that is known of its pods. */
+  #latest: ReadonlyMap<K, RecordOrder> | undefined;
   #writing: Promise<void> = Promise.resolve();
   #queued: Promise<void> | undefined;
 
@@ -48,7 +49,9 @@ export class SeenStore<K extends string> {
     if (this.#queued === undefined) {
       this.#queued = this.#writing.then(() => {
         this.#queued = undefined;
-        return writeState(this.path, encode(this.#latest));
+        const latest = this.#latest ?? new Map();
+        this.#latest = undefined;
+        return writeState(this.path, encode(latest));
       });
       this.#writing = this.#queued.catch(() => undefined);
     }
