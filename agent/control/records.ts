@@ -275,7 +275,7 @@ export class RecordIntake {
       return;
     }
     this.acceptedCount += 1;
-    this.standing.set(recordName(record), record);
+    this.standing.set(recordName(record), record, verified.announcement);
   }
 
   private takeNodes(judged: readonly Judged[]): void {
@@ -290,7 +290,7 @@ export class RecordIntake {
       if (outcome === 'accepted') this.unwritten += 1;
       const each = judged[index];
       if (each === undefined || outcome === 'superseded') continue;
-      this.standing.set(recordName(each.record), each.record);
+      this.standing.set(recordName(each.record), each.record, each.verified.announcement);
       this.distrusted.delete(each.verified.announcement.node);
     }
   }

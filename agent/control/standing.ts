@@ -1,11 +1,15 @@
 // The signed records that count, as they came, to be judged anew when roots or revocations change. A cluster has tens of
-// thousands, and of each most is the header with the chain of its node: one text for all of the same node. What is in
-// a record is nobody's business here; split where its first dot is, put together it is the same bytes.
+// thousands, and of each most is the header with the chain of its node: one text for all of the same node. The payload
+// is what it says, written down again: there is one text for it. Put together it is the same bytes.
+import type { UnverifiedAnnouncement } from '../core/announcement';
+import { encodePayload } from '../core/payload';
 import type { BusRecord } from '../ports';
 
 interface Packed {
   /** Up to the first dot. */
   readonly head: string;
+  /** What the payload behind it says; undefined when that is in `rest`. */
+  readonly says: UnverifiedAnnouncement | undefined;
   readonly rest: string;
 }
 
@@ -17,16 +21,21 @@ export class StandingRecords {
   readonly #records = new Map<string, Packed>();
   #heads = new Map<string, string>();
 
-  set(name: string, { value }: BusRecord): void {
+  /** @param announcement what decodePayload() made of the record's payload */
+  set(name: string, { value }: BusRecord, announcement: UnverifiedAnnouncement): void {
     if (value === undefined) {
       this.#records.delete(name);
       return;
     }
     const bytes = Buffer.from(value.buffer, value.byteOffset, value.length);
     const dot = Math.max(0, bytes.indexOf(DOT));
+    const head = this.#shared(bytes.toString('latin1', 0, dot));
+    const end = bytes.indexOf(DOT, dot + 1);
+    const isSaid = end > 0 && bytes.toString('latin1', dot, end) === payloadText(announcement);
     this.#records.set(name, {
-      head: this.#shared(bytes.toString('latin1', 0, dot)),
-      rest: bytes.toString('latin1', dot),
+      head,
+      says: isSaid ? announcement : undefined,
+      rest: bytes.toString('latin1', isSaid ? end : dot),
     });
   }
 
@@ -34,7 +43,9 @@ export class StandingRecords {
     const packed = this.#records.get(name);
     if (packed === undefined) return undefined;
     const end = name.indexOf('\n'); // names of topics have none
-    const value = new Uint8Array(Buffer.from(packed.head + packed.rest, 'latin1'));
+    const { head, says, rest } = packed;
+    const payload = says === undefined ? '' : payloadText(says);
+    const value = new Uint8Array(Buffer.from(head + payload + rest, 'latin1'));
     return { topic: name.slice(0, end), key: name.slice(end + 1), value };
   }
 
@@ -70,3 +81,7 @@ export class StandingRecords {
     return head;
   }
 }
+
+/** As it stands behind the header. */
+const payloadText = (announcement: UnverifiedAnnouncement): string =>
+  `.${Buffer.from(encodePayload(announcement)).toString('base64url')}`;
