@@ -35,7 +35,8 @@ export interface VerifiedIdentity extends Grant {
   readonly notAfterMs: number;
   /** Lower-case hex. */
   readonly serial: string;
-  readonly leaf: Certificate;
+  /** Not all of it: identities of a whole cluster may be held. */
+  readonly leaf: Pick<Certificate, 'publicKey' | 'notBeforeMs'>;
   /** Serial numbers of the path, the node's first, the root's last. */
   readonly path: readonly string[];
 }
@@ -77,7 +78,7 @@ export function verifyChain(
     notBeforeMs: Math.max(...path.map((certificate) => certificate.notBeforeMs)),
     notAfterMs: Math.min(...path.map((certificate) => certificate.notAfterMs)),
     serial: leaf.serial,
-    leaf,
+    leaf: { publicKey: leaf.publicKey, notBeforeMs: leaf.notBeforeMs },
     path: path.map((certificate) => certificate.serial),
   });
 }

@@ -181,7 +181,7 @@ const verifySignature = promisify(verify);
 /** RFC 7515 §5.2 for what readEnvelope() let through: nothing in the header is left to decide. */
 export async function openJws(
   jws: string,
-  { leaf }: { readonly leaf: Certificate },
+  { leaf }: { readonly leaf: Pick<Certificate, 'publicKey'> },
 ): Promise<Result<Uint8Array, 'bad-signature'>> {
   const signatureAt = jws.lastIndexOf('.');
   const signed = Buffer.from(jws.slice(0, signatureAt), 'latin1');

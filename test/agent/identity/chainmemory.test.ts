@@ -45,20 +45,35 @@ describe('memory of chains', () => {
       expect(memory.verify(other, NOW_MS).ok).toBe(false);
   });
 
-  test('it keeps the chains used last', () => {
+  test.each([
+    ['1 asked for again at once', [0, 0], 1],
+    ['2 within the minute', [0, 59_999], 1],
+    ['3 again and again, for longer', [0, 50_000, 100_000, 150_000, 200_000], 1],
+    ['4 once a minute', [0, 60_000, 120_000, 180_000], 1],
+    ['5 not for two minutes', [0, 120_000], 2],
+    ['6 the clock is set back', [0, -120_000], 2],
+  ])('a chain is remembered while it is asked for: %s', (_, momentsMs, times) => {
     const memory = new ChainMemory(roots, TRUST_DOMAIN);
-    const leaves = Array.from({ length: 513 }, () => makeLeaf(root).der);
-    const [oldest = new Uint8Array()] = leaves;
-    const before = memory.verify([oldest], NOW_MS);
-    for (const der of leaves.slice(1, 512)) memory.verify([der], NOW_MS);
-    const used = memory.verify([oldest], NOW_MS);
-    expect(before.ok && used.ok && before.value === used.value).toBe(true);
-    const second = memory.verify([leaves[1] ?? oldest], NOW_MS);
-    memory.verify([leaves[512] ?? oldest], NOW_MS); // one too many: the third is the one used longest ago
-    const values = [oldest, leaves[1] ?? oldest].map((der) => memory.verify([der], NOW_MS));
-    expect(values.map((each) => each.ok && each.value)).toEqual([
-      used.ok && used.value,
-      second.ok && second.value,
-    ]);
+    const [mine, other] = [[leaf.der], [makeLeaf(root).der]];
+    const given = momentsMs.map((ms) => {
+      memory.verify(other, NOW_MS + ms); // others turn the page as well
+      const verified = memory.verify(mine, NOW_MS + ms);
+      return verified.ok ? verified.value : undefined;
+    });
+    expect(given).not.toContain(undefined);
+    expect(new Set(given).size).toBe(times);
+  });
+
+  test('it keeps no more than twice the most, those used last among them', () => {
+    const memory = new ChainMemory(roots, TRUST_DOMAIN, 4);
+    const leaves = Array.from({ length: 9 }, () => [makeLeaf(root).der]);
+    const judge = (index: number) => {
+      const verified = memory.verify(leaves[index] ?? [], NOW_MS);
+      return verified.ok && verified.value;
+    };
+    const first = leaves.map((_, index) => judge(index)); // 8 begins the third page
+    expect(first).not.toContain(false);
+    expect([8, 7, 6, 5].map((index) => judge(index) === first[index])).toEqual([true, true, true, true]);
+    expect(judge(0)).not.toBe(first[0]);
   });
 });
