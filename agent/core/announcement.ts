@@ -120,8 +120,9 @@ export function isPodRecord(verified: VerifiedRecord): verified is VerifiedPodRe
   return kind === 'pod' || kind === 'pod-withdrawal';
 }
 
-/** Key of a pod's records on their topic. */
-export const podKey = ({ vni, address }: Pick<PodContent, 'vni' | 'address'>): string => `${vni}/${address}`;
+/** Key of a pod's records on their topic. Joined, for a text in one piece: tens of thousands are kept. */
+export const podKey = ({ vni, address }: Pick<PodContent, 'vni' | 'address'>): string =>
+  [vni, address].join('/');
 
 /** Key of a record on its topic. */
 export const keyOfRecord = (record: UnverifiedAnnouncement): string =>

@@ -79,12 +79,31 @@ function asLabels(value: unknown): Labels {
     return [asText(key, 'labels', LABEL_KEY), asText(text, 'labels', LABEL_VALUE)];
   });
   if (new Set(pairs.map(([key]) => key)).size !== pairs.length) throw malformed('labels', 'each key once');
-  return Object.fromEntries(pairs);
+  return sharedLabels(pairs);
 }
 
+/** Sets of labels held to be shared: pods of one owner have the same. A long one is its node's own business. */
+const MAX_SHARED = 4096;
+const MAX_SHARED_CHARS = 1024;
+const shared = new Map<string, Labels>();
+
+function sharedLabels(pairs: readonly [string, string][]): Labels {
+  const text = pairs.flat().join(' '); // which is in none of them
+  const known = shared.get(text);
+  if (known !== undefined) return known;
+  const labels = Object.freeze(Object.fromEntries(pairs));
+  if (text.length > MAX_SHARED_CHARS) return labels;
+  if (shared.size >= MAX_SHARED) shared.clear();
+  shared.set(text, labels);
+  return labels;
+}
+
+const NO_PORTS: readonly NamedPort[] = Object.freeze([]);
+
 /** A name stands for one number of a protocol, as in Kubernetes: else a few records would make very many rules. */
-function asPorts(value: unknown): NamedPort[] {
+function asPorts(value: unknown): readonly NamedPort[] {
   const ports = asList(value, 'ports', MAX_PORTS).map(asPort);
+  if (ports.length === 0) return NO_PORTS;
   if (new Set(ports.map(portName)).size !== ports.length) throw malformed('ports', 'each name once');
   return ports;
 }

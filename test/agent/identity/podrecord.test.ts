@@ -58,6 +58,36 @@ async function judge(
   return result.reason;
 }
 
+describe('what pods have in common is held once', () => {
+  const decoded = (change: Partial<PodAnnouncement>): PodAnnouncement => {
+    const result = decodePayload(encodePayload({ ...pod, ...change }), 'pod');
+    if (!result.ok || result.value.kind !== 'pod') throw new Error('the record is refused');
+    return result.value;
+  };
+
+  test.each<[string, Record<string, string>, Record<string, string>, boolean]>([
+    ['1 the same labels', { app: 'a', tier: '' }, { tier: '', app: 'a' }, true],
+    ['2 another value', { app: 'a' }, { app: 'b' }, false],
+    ['3 key and value the other way round', { app: 'a' }, { a: 'app' }, false],
+    ['4 one of two', { app: 'a', b: '' }, { app: 'a' }, false],
+  ])('%s', (_, one, other, isOne) => {
+    const [a, b] = [decoded({ labels: one }).labels, decoded({ labels: other, name: 'web-1' }).labels];
+    expect([a, b]).toEqual([one, other]);
+    expect(a === b).toBe(isOne);
+    expect(Object.isFrozen(a)).toBe(true);
+  });
+
+  test('long sets are their own', () => {
+    const labels = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`label-${i}`, 'v'.repeat(60)]));
+    expect(decoded({ labels }).labels).toEqual(labels);
+    expect(decoded({ labels }).labels).not.toBe(decoded({ labels }).labels);
+  });
+
+  test('no ports', () => {
+    expect(decoded({ ports: [] }).ports).toBe(decoded({ ports: [], name: 'web-1' }).ports);
+  });
+});
+
 test.each<[number, string, Partial<PodAnnouncement>, string]>([
   [1, 'as it should be', {}, 'accepted'],
   [
