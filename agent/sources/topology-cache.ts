@@ -2,7 +2,7 @@
 // that starts while the bus is down knows its peers. It stores no trust: what it hands out is verified like anything
 // from a bus, and whoever changes the file changes nothing but what is refused. The order of records is not held here
 // either (seen.ts).
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { mkdir, open, readdir, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { recordName } from '../core/announcement';
@@ -32,7 +32,7 @@ export interface TopologyCacheParts {
 /** Of the last entry of a key. */
 interface Kept {
   readonly digest: string;
-  /** Undefined until the record was verified. */
+  /** Undefined until the record was verified; what the record says, which others hold too. */
   readonly order: RecordOrder | undefined;
 }
 
@@ -106,8 +106,7 @@ export class TopologyCache {
     if (value === undefined || this.#loading) return;
     const bytes = encodeEntry({ topic, key, value, writtenMs: this.parts.clock.nowMs() });
     if (bytes === undefined) return;
-    const { generation, sequence } = order;
-    const kept = { digest: digestOf(value), order: { generation, sequence } };
+    const kept = { digest: digestOf(value), order };
     this.#pending.push({ id: recordName({ topic, key }), kept, bytes });
     // What comes while a write is under way shares the next one.
     this.#queued ??= this.#writing = this.#writing.then(() => {
@@ -118,9 +117,9 @@ export class TopologyCache {
   }
 
   /** Tells that the file of the record holds it already. */
-  holds({ topic, key, value }: BusRecord, { generation, sequence }: RecordOrder): void {
+  holds({ topic, key, value }: BusRecord, order: RecordOrder): void {
     if (value === undefined) return;
-    this.#kept.set(recordName({ topic, key }), { digest: digestOf(value), order: { generation, sequence } });
+    this.#kept.set(recordName({ topic, key }), { digest: digestOf(value), order });
   }
 
   /** Notes from now on when the bus is alive. */
@@ -221,4 +220,4 @@ function comesAfter(next: Kept, before: Kept): boolean {
   return before.order === undefined || compareOrder(next.order, before.order) >= 0;
 }
 
-const digestOf = (value: Uint8Array): string => createHash('sha256').update(value).digest('base64');
+const digestOf = (value: Uint8Array): string => hash('sha256', value, 'base64');

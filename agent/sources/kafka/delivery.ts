@@ -1,7 +1,7 @@
 // What goes on to the agent of what was read, and as what. Owns the memory of what was last delivered under each key:
 // a log that is read again is told only by what is different in it. Cuts what is too large, so that it is refused for
 // what it is and not carried about.
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { recordName } from '../../core/announcement';
 import { MAX_RECORD_BYTES } from '../../core/payload';
 import type { BusRecord } from '../../ports';
@@ -43,7 +43,7 @@ export class Delivery {
       if (this.#delivered.delete(id)) this.receive({ topic, key, value: undefined });
       return;
     }
-    const digest = createHash('sha256').update(record.value).digest('base64');
+    const digest = hash('sha256', record.value, 'base64');
     if (before !== undefined || this.#delivered.size < MAX_KEYS)
       this.#delivered.set(id, { partition, round, digest });
     if (origin.rereading && before?.digest === digest) return;
@@ -75,9 +75,9 @@ function split(id: string): [string, string] {
 
 /** What proves that a log still holds a record. */
 export function digestOf(record: KafkaRecord): string {
-  const hash = createHash('sha256');
-  hash.update(`${record.key.length} ${record.value === undefined ? 'null' : record.value.length} `);
-  hash.update(record.key);
-  if (record.value !== undefined) hash.update(record.value);
-  return hash.digest('base64');
+  const whole = createHash('sha256');
+  whole.update(`${record.key.length} ${record.value === undefined ? 'null' : record.value.length} `);
+  whole.update(record.key);
+  if (record.value !== undefined) whole.update(record.value);
+  return whole.digest('base64');
 }
