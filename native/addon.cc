@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The native module: puts the rooms' functions together. agent/kernel/native.ts is its description.
 #include <bpf/libbpf.h>
+#include <malloc.h>
 #include <napi.h>
 
 #include <cstring>
@@ -23,6 +24,17 @@ void Wipe(const Napi::CallbackInfo& info) {
   if (bytes.ByteLength() > 0) explicit_bzero(bytes.Data(), bytes.ByteLength());
 }
 
+// Of glibc's malloc, which raises the size from which a block is mapped by itself with every such block that is freed:
+// then what the bus is read with stays, in pieces, between what lives on. Setting either ends that.
+constexpr int kMappedBytes = 128 * 1024;
+
+void KeepMallocSmall(const Napi::CallbackInfo&) {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, kMappedBytes);
+  mallopt(M_TRIM_THRESHOLD, kMappedBytes);
+#endif
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   TakeOverLibbpfLog();
   auto* data = new AddonData{Fd::Define(env)};
@@ -39,6 +51,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportNetns(env, exports);
   ExportDevice(env, exports);
   ExportBpffs(env, exports);
+  exports.Set("keepMallocSmall", Napi::Function::New<KeepMallocSmall>(env, "keepMallocSmall"));
   exports.Set("wipe", Napi::Function::New<Wipe>(env, "wipe"));
   return exports;
 }

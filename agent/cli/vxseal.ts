@@ -48,6 +48,8 @@ const parts: ProgramParts = {
   agent: {
     run: async (config, log) => {
       keepHeapSmall();
+      const { loadNative } = await import('../kernel/native.js');
+      loadNative().keepMallocSmall();
       const { runUntilSignal } = await import('../main.js');
       await runUntilSignal(config, log);
     },

@@ -148,6 +148,8 @@ export interface Native {
   mountBpffs(path: string): void;
   /** The path lies on a bpffs (statfs f_type). */
   isBpffs(path: string): boolean;
+  /** Has malloc give large blocks back to the system as they are freed, for as long as the process lives. */
+  keepMallocSmall(): void;
   /** Overwrites the bytes in a way the compiler cannot remove. V8 may hold copies made earlier. */
   wipe(bytes: Uint8Array): void;
 }

@@ -50,6 +50,43 @@ test('a process ends while readers and descriptors are open; a worker too', () =
   expect(run(worker)).toMatchObject({ stdout: 'ended 1\n', status: 0 });
 });
 
+/** The sanitizer has a malloc of its own, which keeps what was freed, to find its use. */
+const withGlibcMalloc = process.env.LD_PRELOAD?.includes('libasan') === true ? test.skip : test;
+
+withGlibcMalloc.each([
+  ['kept', '', false],
+  ['given back', 'native.keepMallocSmall();', true],
+])(
+  "large blocks that were freed between small ones that are not (needs glibc's malloc): %s",
+  (_, first, isGivenBack) => {
+    const { stdout, status } = run(
+      `
+    ${first}
+    const { allocUnsafeSlow } = Buffer;
+    const ended = () => new Promise((done) => setImmediate(() => { gc(); setImmediate(done); }));
+    (async () => {
+      allocUnsafeSlow(30 << 20); // a large one that is freed: the next ones are not mapped by themselves
+      await ended();
+      const before = process.memoryUsage.rss();
+      const small = [];
+      let large = [];
+      for (let i = 0; i < 100; i++) {
+        large.push(allocUnsafeSlow(1 << 20).fill(1));
+        small.push(allocUnsafeSlow(4 << 10).fill(1));
+      }
+      if (process.memoryUsage.rss() < before + (90 << 20)) console.log('the control failed: nothing was taken');
+      large = [];
+      for (let tries = 0; tries < 50 && process.memoryUsage.rss() > before + (20 << 20); tries++) await ended();
+      console.log(process.memoryUsage.rss() < before + (20 << 20), small.length);
+    })();
+  `,
+      '--expose-gc',
+    );
+    expect(stdout).toBe(`${isGivenBack} 100\n`);
+    expect(status).toBe(0);
+  },
+);
+
 test('descriptors that nobody holds any more are closed', () => {
   const { stdout, status } = run(
     `
