@@ -35,6 +35,12 @@ void KeepMallocSmall(const Napi::CallbackInfo&) {
 #endif
 }
 
+void ReturnFreedMemory(const Napi::CallbackInfo&) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   TakeOverLibbpfLog();
   auto* data = new AddonData{Fd::Define(env)};
@@ -52,6 +58,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportDevice(env, exports);
   ExportBpffs(env, exports);
   exports.Set("keepMallocSmall", Napi::Function::New<KeepMallocSmall>(env, "keepMallocSmall"));
+  exports.Set("returnFreedMemory", Napi::Function::New<ReturnFreedMemory>(env, "returnFreedMemory"));
   exports.Set("wipe", Napi::Function::New<Wipe>(env, "wipe"));
   return exports;
 }

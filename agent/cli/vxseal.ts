@@ -19,6 +19,16 @@ function keepHeapSmall(): void {
   setFlagsFromString('--max-semi-space-size=4');
 }
 
+/** What OpenSSL and the bus are done with lies in pieces between what lives on. */
+const RETURN_EVERY_MS = 30_000;
+
+async function keepMallocSmall(): Promise<void> {
+  const { loadNative } = await import('../kernel/native.js');
+  const native = loadNative();
+  native.keepMallocSmall();
+  setInterval(() => native.returnFreedMemory(), RETURN_EVERY_MS).unref();
+}
+
 const doctor: DoctorParts = {
   probeKernel: async (folders) => {
     const { loadNative } = await import('../kernel/native.js');
@@ -48,8 +58,7 @@ const parts: ProgramParts = {
   agent: {
     run: async (config, log) => {
       keepHeapSmall();
-      const { loadNative } = await import('../kernel/native.js');
-      loadNative().keepMallocSmall();
+      await keepMallocSmall();
       const { runUntilSignal } = await import('../main.js');
       await runUntilSignal(config, log);
     },

@@ -150,6 +150,8 @@ export interface Native {
   isBpffs(path: string): boolean;
   /** Has malloc give large blocks back to the system as they are freed, for as long as the process lives. */
   keepMallocSmall(): void;
+  /** Gives back to the system what was freed and malloc still holds: a few milliseconds when there is much. */
+  returnFreedMemory(): void;
   /** Overwrites the bytes in a way the compiler cannot remove. V8 may hold copies made earlier. */
   wipe(bytes: Uint8Array): void;
 }

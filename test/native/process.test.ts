@@ -54,16 +54,17 @@ test('a process ends while readers and descriptors are open; a worker too', () =
 const withGlibcMalloc = process.env.LD_PRELOAD?.includes('libasan') === true ? test.skip : test;
 
 withGlibcMalloc.each([
-  ['kept', '', false],
-  ['given back', 'native.keepMallocSmall();', true],
+  ['kept', '', '', false],
+  ['given back as they are freed', 'native.keepMallocSmall();', '', true],
+  ['given back when asked', '', 'native.returnFreedMemory();', true],
 ])(
   "large blocks that were freed between small ones that are not (needs glibc's malloc): %s",
-  (_, first, isGivenBack) => {
+  (_, first, then, isGivenBack) => {
     const { stdout, status } = run(
       `
     ${first}
     const { allocUnsafeSlow } = Buffer;
-    const ended = () => new Promise((done) => setImmediate(() => { gc(); setImmediate(done); }));
+    const ended = () => new Promise((done) => setImmediate(() => { gc(); ${then} setImmediate(done); }));
     (async () => {
       allocUnsafeSlow(30 << 20); // a large one that is freed: the next ones are not mapped by themselves
       await ended();
