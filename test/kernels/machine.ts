@@ -62,15 +62,22 @@ export class Machine {
     qemu.on('close', end);
   }
 
-  /** Returns once the machine has answered. */
-  static async boot(kernel: Kernel, uplink?: Uplink): Promise<Machine> {
+  /**
+   * Returns once the machine has answered.
+   * @param started given how to end it at once, as soon as there is a process: it boots for a while
+   */
+  static async boot(kernel: Kernel, uplink?: Uplink, started?: (kill: () => void) => void): Promise<Machine> {
     const dir = mkdtempSync(join(tmpdir(), 'vxseal-machine-'));
-    let qemu: ChildProcess | undefined;
+    let kill = (): void => rmSync(dir, { recursive: true, force: true });
     try {
       const argv = qemuArgv(kernel, dir, buildInitramfs(kernel, dir), uplink);
       const [file = '', ...args] = uplink === undefined ? argv : inNetns(uplink.netns, argv);
       const child = spawn(file, args, { stdio: ['ignore', 'ignore', 'pipe'] });
-      qemu = child;
+      kill = () => {
+        child.kill('SIGKILL');
+        rmSync(dir, { recursive: true, force: true });
+      };
+      started?.(kill);
       let said = '';
       child.stderr.on('data', (chunk) => {
         said = `${said}${chunk}`.slice(-2000);
@@ -90,8 +97,7 @@ export class Machine {
         throw new Error(`machine ${kernel.release} does not answer: ${first.stderr}\n${consoleTail(dir)}`);
       return machine;
     } catch (cause) {
-      qemu?.kill('SIGKILL');
-      rmSync(dir, { recursive: true, force: true });
+      kill();
       throw cause;
     }
   }
@@ -114,12 +120,6 @@ export class Machine {
       });
       this.control.write(`${JSON.stringify({ id, argv, timeoutMs } satisfies GuestRequest)}\n`);
     });
-  }
-
-  /** Ends the machine as a power cut does, and at once: for a signal handler. */
-  kill(): void {
-    this.qemu.kill('SIGKILL');
-    rmSync(this.dir, { recursive: true, force: true });
   }
 
   async close(): Promise<void> {

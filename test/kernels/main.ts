@@ -106,8 +106,9 @@ async function tryKernel(kernel: Kernel, { steps, slice }: Options): Promise<Ker
   const errors: string[] = [];
   const wire = new Wire();
   let machine: Machine | undefined;
+  let kill = (): void => undefined;
   const remove = (): void => {
-    machine?.kill();
+    kill();
     wire.close();
   };
   leftovers.add(remove);
@@ -125,7 +126,9 @@ async function tryKernel(kernel: Kernel, { steps, slice }: Options): Promise<Ker
   }
   try {
     wire.addTap(TAP);
-    machine = await Machine.boot(kernel, { netns: wire.netns.name, tap: TAP });
+    machine = await Machine.boot(kernel, { netns: wire.netns.name, tap: TAP }, (end) => {
+      kill = end;
+    });
     say(`${kernel.release}: booted`);
     // Before loads: that step moves the machine's device into a namespace which it removes.
     const interopAcross = await step('across', (on) =>
