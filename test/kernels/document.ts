@@ -1,6 +1,15 @@
 // docs/kernel-support.md from what runs found: every cell is a finding, and nothing in it is edited by hand.
 import type { Attempt, Loads } from './loads';
-import { held, INSNS_BUDGET, isMode, type KernelResult, loadsCell, renderTable, suiteCell } from './report';
+import {
+  held,
+  INSNS_BUDGET,
+  isMode,
+  type KernelResult,
+  loadsCell,
+  renderTable,
+  suiteCell,
+  totals,
+} from './report';
 
 /** Instructions by program and kernel. */
 export function insnsTable(results: readonly KernelResult[]): string {
@@ -73,7 +82,7 @@ function featureTable(ran: readonly Ran[]): string {
 
 /** Which files of tests a kernel's count is of. */
 function testFiles(ran: readonly Ran[]): string[] {
-  const files = [...new Set(ran.flatMap(({ suite }) => Object.keys(suite?.seconds ?? {})))].sort();
+  const files = [...new Set(ran.flatMap(({ suite }) => Object.keys(suite ?? {})))].sort();
   const names = files.map((file) => `\`${file.replace('test/', '').replace('.test.ts', '')}\``);
   return names.length === 0 ? [] : [`Files of tests run there: ${names.join(', ')}.`, ''];
 }
@@ -97,7 +106,7 @@ export function supportDocument(results: readonly KernelResult[]): string {
     result.loads === undefined ? [] : [{ ...result, loads: result.loads }],
   );
   const ran = all.filter((result) => !isArm64(result));
-  const skipped = [...new Set(ran.flatMap(({ suite }) => suite?.skipped ?? []))];
+  const skipped = [...new Set(ran.flatMap(({ suite }) => totals(suite).skipped))];
   return [
     '# Kernel support',
     '',

@@ -12,13 +12,13 @@ import { Wire } from './interop/wire';
 import type { Loads } from './loads';
 import { Machine } from './machine';
 import { DEFAULT_KERNELS, type Kernel, provideKernels } from './packages';
-import { failuresOf, type KernelResult, summary } from './report';
+import { failuresOf, type KernelResult, summary, totals } from './report';
 import { keep, kept } from './results';
 import type { Suite } from './suite';
 
 const STEPS = ['loads', 'suite', 'inside', 'across', 'lab'] as const;
 type Step = (typeof STEPS)[number];
-const USAGE = `usage: scripts/test-kernels [--steps ${STEPS.join(',')}] [--slice] [--docs] [--jobs N] [6.1|6.12|newest|arm64|RELEASE]...`;
+const USAGE = `usage: scripts/test-kernels [--steps ${STEPS.join(',')}] [--tests PATTERN,…] [--slice] [--docs] [--jobs N] [6.1|6.12|newest|arm64|RELEASE]...`;
 const SUITE_FOLDERS = ['test/bpf/', 'test/netns/', 'test/native/'];
 /** What is tried on every change: what another kernel can break, in minutes. */
 const SLICE_STEPS: readonly Step[] = ['loads', 'suite', 'inside'];
@@ -38,6 +38,8 @@ interface Options {
   readonly steps: ReadonlySet<Step>;
   readonly jobs: number;
   readonly slice: boolean;
+  /** Jest's patterns, of the files that the suite is of. */
+  readonly tests: readonly string[];
   /** Write docs/kernel-support.md from what the last runs found; boots nothing. */
   readonly docs: boolean;
 }
@@ -60,18 +62,22 @@ const say = (text: string): void =>
 function parseArguments(argv: readonly string[]): Options {
   const options = { names: [] as string[], jobs: 1, slice: false, docs: false };
   let steps: ReadonlySet<Step> | undefined;
+  let tests: readonly string[] | undefined;
   const rest = [...argv];
   for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
     if (word === '--docs') options.docs = true;
     else if (word === '--slice') options.slice = true;
     else if (word === '--jobs') options.jobs = Number(rest.shift());
+    else if (word === '--tests') tests = (rest.shift() ?? '').split(',').filter((text) => text !== '');
     else if (word === '--steps') steps = new Set((rest.shift() ?? '').split(',').map(toStep));
     else if (/^(\d+\.\d+\S*|newest|arm64)$/.test(word)) options.names.push(word);
     else throw new UsageError(`unknown argument ${word}`);
   }
   if (!Number.isInteger(options.jobs) || options.jobs < 1) throw new UsageError('--jobs: a number from 1 on');
+  if (tests?.length === 0) throw new UsageError('--tests: patterns of files, test/bpf/ for one');
   return {
     ...options,
+    tests: tests ?? (options.slice ? SLICE_FOLDERS : SUITE_FOLDERS),
     steps: steps ?? new Set(options.slice ? SLICE_STEPS : STEPS),
     names: options.names.length > 0 ? options.names : [...DEFAULT_KERNELS, ARM64],
   };
@@ -102,7 +108,7 @@ async function inside<T>(
   }
 }
 
-async function tryKernel(kernel: Kernel, { steps, slice }: Options): Promise<KernelResult> {
+async function tryKernel(kernel: Kernel, { steps, slice, tests }: Options): Promise<KernelResult> {
   const errors: string[] = [];
   const wire = new Wire();
   let machine: Machine | undefined;
@@ -137,10 +143,9 @@ async function tryKernel(kernel: Kernel, { steps, slice }: Options): Promise<Ker
     const interopInside = await step('inside', (on) =>
       inside<Proof[]>(on, 'interop/local.js', slice ? ['udp'] : []),
     );
-    const folders = slice ? SLICE_FOLDERS : SUITE_FOLDERS;
     const limitMs = slice ? SLICE_SUITE_TIMEOUT_MS : SUITE_TIMEOUT_MS;
     const suite = await step('suite', (on) =>
-      inside<Suite>(on, 'suite.js', [String(limitMs), ...folders], limitMs),
+      inside<Suite>(on, 'suite.js', [String(limitMs), ...tests], limitMs),
     );
     const lab = await step('lab', (on) => inside<Proof[]>(on, 'lab.js', [], LAB_TIMEOUT_MS));
     const loads = await step('loads', (on) => inside<Loads>(on, 'loads.js', [kernel.release]));
@@ -162,7 +167,7 @@ async function tryOtherProcessor(): Promise<KernelResult> {
   try {
     const { release, programs, passed, failed } = await tryArm64();
     say(`${release}: done`);
-    const suite = { passed, failed, skipped: [], seconds: {} };
+    const suite = { cipher: { passed, failed, skipped: [], seconds: 0 } };
     return { ...none, release, loads: { release, programs, attempts: [], checks: [] }, suite, errors: [] };
   } catch (cause) {
     const errors = [cause instanceof Error ? cause.message : String(cause)];
@@ -187,10 +192,10 @@ async function tryKernels(kernels: readonly Kernel[], options: Options): Promise
 
 function print(results: readonly KernelResult[]): void {
   for (const result of results) {
-    const slowest = Object.entries(result.suite?.seconds ?? {}).sort(([, a], [, b]) => b - a);
+    const slowest = Object.entries(result.suite ?? {}).sort(([, a], [, b]) => b.seconds - a.seconds);
     if (slowest.length > 0)
       console.log(
-        `${result.release}: ${slowest.map(([file, seconds]) => `${file} ${seconds} s`).join(', ')}`,
+        `${result.release}: ${slowest.map(([file, { seconds }]) => `${file} ${seconds} s`).join(', ')}`,
       );
     for (const proof of [
       ...(result.interopInside ?? []),
@@ -198,7 +203,7 @@ function print(results: readonly KernelResult[]): void {
       ...(result.lab ?? []),
     ])
       if (proof.ok) console.log(`ok on ${result.release}: ${proof.name}: ${proof.detail}`);
-    for (const name of result.suite?.skipped ?? []) console.log(`skipped on ${result.release}: ${name}`);
+    for (const name of totals(result.suite).skipped) console.log(`skipped on ${result.release}: ${name}`);
     for (const failure of failuresOf(result)) console.log(`FAIL on ${result.release}: ${failure}`);
   }
   if (results.some(({ loads }) => loads !== undefined)) console.log(`\n${insnsTable(results)}`);

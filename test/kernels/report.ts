@@ -23,6 +23,7 @@ export interface KernelResult {
 /** Everything that did not hold, one line each. */
 export function failuresOf(result: KernelResult): string[] {
   const { loads, suite, errors } = result;
+  const total = totals(suite);
   const refused = (loads?.programs ?? []).flatMap(({ object, program, insns, error }) => {
     if (error !== '') return [`${object} was refused: ${error}`];
     return insns > INSNS_BUDGET
@@ -37,14 +38,14 @@ export function failuresOf(result: KernelResult): string[] {
   // A step that tried nothing proves nothing.
   const empty = [
     ...(loads?.programs.length === 0 ? ['no program was tried'] : []),
-    ...(suite?.passed === 0 && suite.failed.length === 0 ? ['no test passed'] : []),
+    ...(suite !== undefined && total.passed === 0 && total.failed.length === 0 ? ['no test passed'] : []),
     ...[result.interopInside, result.interopAcross, result.lab].flatMap((proofs) =>
       proofs?.length === 0 ? ['a step without a proof'] : [],
     ),
   ];
   const proofs = [...(result.interopInside ?? []), ...(result.interopAcross ?? []), ...(result.lab ?? [])];
   const unproved = proofs.flatMap(({ name, ok, detail }) => (ok ? [] : [`${name}: ${detail}`]));
-  return [...errors, ...empty, ...refused, ...notAttached, ...(suite?.failed ?? []), ...unproved];
+  return [...errors, ...empty, ...refused, ...notAttached, ...total.failed, ...unproved];
 }
 
 const MODES = ['tcx', 'clsact', 'xdp-native', 'tc-open'];
@@ -64,9 +65,23 @@ export function loadsCell(loads: Loads | undefined): string {
   return `${accepted.length} of ${loads.programs.length}, most ${most} insns`;
 }
 
+/** Over all files; what failed with its file's name. */
+export function totals(suite: Suite = {}): {
+  readonly passed: number;
+  readonly failed: readonly string[];
+  readonly skipped: readonly string[];
+} {
+  const files = Object.entries(suite);
+  return {
+    passed: files.reduce((sum, [, { passed }]) => sum + passed, 0),
+    failed: files.flatMap(([file, { failed }]) => failed.map((text) => `${file}: ${text}`)),
+    skipped: files.flatMap(([, { skipped }]) => skipped),
+  };
+}
+
 export function suiteCell(suite: Suite | undefined): string {
   if (suite === undefined) return 'not run';
-  const { passed, failed, skipped } = suite;
+  const { passed, failed, skipped } = totals(suite);
   return `${passed} passed, ${failed.length} failed${skipped.length > 0 ? `, ${skipped.length} skipped` : ''}`;
 }
 

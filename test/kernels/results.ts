@@ -10,14 +10,18 @@ const folder = (): string => join(packageRoot(), 'build/kernels/results');
 const fileOf = (release: string): string => join(folder(), `${release}.json`);
 const readResult = (file: string): KernelResult => JSON.parse(readFileSync(file, 'utf8')) as KernelResult;
 
-/** Steps that did not run leave what an earlier run found. */
+/** Steps and files of tests that did not run leave what an earlier run found. */
+export function renewed(earlier: KernelResult | undefined, result: KernelResult): KernelResult {
+  const ran = Object.entries(result).filter(([, found]) => found !== undefined);
+  const suite = result.suite === undefined ? earlier?.suite : { ...earlier?.suite, ...result.suite };
+  return { ...earlier, ...(Object.fromEntries(ran) as unknown as KernelResult), suite };
+}
+
 export function keep(result: KernelResult): void {
   const file = fileOf(result.release);
   const earlier = existsSync(file) ? readResult(file) : undefined;
-  // JSON leaves undefined out.
-  const merged = { ...earlier, ...(JSON.parse(JSON.stringify(result)) as KernelResult) };
   mkdirSync(folder(), { recursive: true });
-  writeFileSync(file, `${JSON.stringify(merged)}\n`);
+  writeFileSync(file, `${JSON.stringify(renewed(earlier, result))}\n`);
 }
 
 /** Oldest kernel first. Throws where there is nothing, or what is there did not hold: no document comes of that. */

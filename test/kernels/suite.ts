@@ -1,19 +1,22 @@
 // The tests of the programs and of the kernel room, run by jest in a test machine; prints their counts as one line of
-// JSON. What a kernel cannot do is skipped by the tests themselves, and named here. Arguments: how long it may take, in
-// milliseconds, and jest's patterns.
+// JSON, by file. What a kernel cannot do is skipped by the tests themselves, and named here. Arguments: how long it may
+// take, in milliseconds, and jest's patterns.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { tryRun } from '../lab/command';
 import { packageRoot } from '../lab/layout';
 
-export interface Suite {
+/** By file, so that a run of some files renews what is known of those and leaves the others. */
+export type Suite = Readonly<Record<string, FileOfTests>>;
+
+export interface FileOfTests {
   readonly passed: number;
   readonly skipped: readonly string[];
-  /** "file › test: first line of what went wrong" */
+  /** "test: first lines of what went wrong" */
   readonly failed: readonly string[];
-  /** By file, in seconds: what an emulated processor makes of it. */
-  readonly seconds: Readonly<Record<string, number>>;
+  /** What an emulated processor makes of it. */
+  readonly seconds: number;
 }
 
 interface JestReport {
@@ -31,39 +34,31 @@ interface JestReport {
   }[];
 }
 
-/** A suite that does not load has no test of its own: it counts as one failure. */
+/** A file that does not load has no test of its own: it counts as one failure. */
 export function summarize({ testResults }: JestReport): Suite {
-  const tests = testResults.flatMap((file) =>
-    file.assertionResults.map((test) => ({ ...test, file: file.name })),
+  return Object.fromEntries(
+    testResults.map((file) => [file.name.replace(`${packageRoot()}/`, ''), summarizeFile(file)]),
   );
-  const short = (file: string) => file.replace(`${packageRoot()}/`, '');
-  const dead = testResults.filter(
-    (file) => file.status === 'failed' && !file.assertionResults.some(({ status }) => status === 'failed'),
-  );
+}
+
+function summarizeFile(file: JestReport['testResults'][number]): FileOfTests {
+  const { assertionResults: tests, message, startTime, endTime } = file;
+  const failed = tests
+    .filter(({ status }) => status === 'failed')
+    .map(({ fullName, failureMessages }) => `${fullName}: ${failureMessages.join(' ').slice(0, 400)}`);
+  if (file.status === 'failed' && failed.length === 0) failed.push(message.slice(0, 300));
   return {
     passed: tests.filter(({ status }) => status === 'passed').length,
     skipped: tests.flatMap(({ fullName, status }) =>
       status === 'pending' || status === 'todo' ? [fullName] : [],
     ),
-    seconds: Object.fromEntries(
-      testResults.map(({ name, startTime, endTime }) => [
-        short(name),
-        Math.round((endTime - startTime) / 1000),
-      ]),
-    ),
-    failed: [
-      ...dead.map(({ name, message }) => `${short(name)}: ${message.slice(0, 300)}`),
-      ...tests
-        .filter(({ status }) => status === 'failed')
-        .map(
-          ({ file, fullName, failureMessages }) =>
-            `${short(file)} › ${fullName}: ${failureMessages.join(' ').slice(0, 400)}`,
-        ),
-    ],
+    failed,
+    seconds: Math.round((endTime - startTime) / 1000),
   };
 }
 
-function main([limit, ...patterns]: readonly string[]): void {
+/** Exit code 1 where jest left no report. */
+function main([limit, ...patterns]: readonly string[]): number {
   const dir = mkdtempSync(join(tmpdir(), 'vxseal-suite-'));
   const report = join(dir, 'report.json');
   const jest = join(packageRoot(), 'node_modules/jest/bin/jest.js');
@@ -71,18 +66,13 @@ function main([limit, ...patterns]: readonly string[]): void {
   const { stderr } = tryRun(argv, '', Number(limit));
   try {
     console.log(JSON.stringify(summarize(JSON.parse(readFileSync(report, 'utf8')) as JestReport)));
+    return 0;
   } catch {
-    console.log(
-      JSON.stringify({
-        passed: 0,
-        skipped: [],
-        seconds: {},
-        failed: [`jest: ${stderr.slice(-1000)}`],
-      } satisfies Suite),
-    );
+    console.error(`jest: ${stderr.slice(-1000)}`);
+    return 1;
   } finally {
     rmSync(dir, { recursive: true });
   }
 }
 
-if (require.main === module) main(process.argv.slice(2));
+if (require.main === module) process.exitCode = main(process.argv.slice(2));

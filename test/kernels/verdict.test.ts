@@ -1,8 +1,9 @@
 // What decides a run on other kernels: which package a name stands for, and what counts as not held.
 import { parse } from './arm64/machine';
 import { chooseReleases, releaseOf } from './packages';
-import { failuresOf, INSNS_BUDGET, type KernelResult } from './report';
-import { summarize } from './suite';
+import { failuresOf, INSNS_BUDGET, type KernelResult, totals } from './report';
+import { renewed } from './results';
+import { type FileOfTests, summarize } from './suite';
 
 const OFFERED = [
   'linux-image-6.1.0-9-amd64',
@@ -22,6 +23,14 @@ test('a series is its newest release of the generic flavour; 6.1 is not 6.12', (
   expect(() => chooseReleases(['6.6'], OFFERED)).toThrow('no kernel 6.6');
 });
 
+const tests = (found: Partial<FileOfTests>): FileOfTests => ({
+  passed: 0,
+  skipped: [],
+  failed: [],
+  seconds: 1,
+  ...found,
+});
+
 const held: KernelResult = {
   release: '6.1.0-56-amd64',
   loads: {
@@ -30,7 +39,7 @@ const held: KernelResult = {
     attempts: [{ device: 'virtio', asked: 'native', open: 'EOPNOTSUPP', tc: 'clsact' }],
     checks: [],
   },
-  suite: { passed: 1, skipped: [], failed: [], seconds: {} },
+  suite: { 'a.test.ts': tests({ passed: 1 }) },
   interopInside: [{ name: 'IPv4 UDP', ok: true, detail: '' }],
   interopAcross: undefined,
   lab: undefined,
@@ -47,8 +56,9 @@ test('a run holds at the budget, and not above it, nor with anything refused, lo
     loads({ programs: [{ ...program, error: 'EACCES' }] }),
     loads({ attempts: [{ device: 'veth', asked: 'auto', open: 'EOPNOTSUPP', tc: 'clsact' }] }),
     loads({ attempts: [{ device: 'virtio', asked: 'auto', open: 'tc-open', tc: 'ENOENT' }] }),
-    { ...held, suite: { passed: 1, skipped: [], failed: ['x'], seconds: {} } },
-    { ...held, suite: { passed: 0, skipped: [], failed: [], seconds: {} } },
+    { ...held, suite: { 'a.test.ts': tests({ passed: 1 }), 'b.test.ts': tests({ failed: ['x'] }) } },
+    { ...held, suite: { 'a.test.ts': tests({}) } },
+    { ...held, suite: {} },
     { ...held, interopInside: [{ name: 'IPv4 UDP', ok: false, detail: 'XfrmInError +1' }] },
     { ...held, interopInside: [] },
     { ...held, errors: ['suite: it hung'] },
@@ -57,7 +67,7 @@ test('a run holds at the budget, and not above it, nor with anything refused, lo
 });
 
 test('a file of tests that does not load is a failure', () => {
-  const { failed, passed } = summarize({
+  const suite = summarize({
     testResults: [
       {
         name: 'a.test.ts',
@@ -69,7 +79,8 @@ test('a file of tests that does not load is a failure', () => {
       },
     ],
   });
-  expect([passed, failed]).toEqual([0, ['a.test.ts: no module']]);
+  expect(suite).toEqual({ 'a.test.ts': tests({ failed: ['no module'], seconds: 0 }) });
+  expect(totals(suite).failed).toEqual(['a.test.ts: no module']);
 });
 
 test('the arm64 machine is believed only to its end', () => {
@@ -81,4 +92,15 @@ test('the arm64 machine is believed only to its end', () => {
   expect(() => parse(console.join('\n'))).toThrow('did not get to its end');
   const { programs, passed, failed } = parse([...console, 'vxseal: {"passed":7}'].join('\n'));
   expect([programs.length, passed, failed]).toEqual([1, 7, []]);
+});
+
+test('a run of some steps and files of tests renews those, and leaves the others', () => {
+  const suite = { 'a.test.ts': tests({ failed: ['x'] }), 'b.test.ts': tests({ passed: 3 }) };
+  const earlier = { ...held, suite, errors: ['lab: it hung'] };
+  const rerun = { ...held, loads: undefined, suite: { 'a.test.ts': tests({ passed: 2 }) } };
+  const { loads, suite: now, interopInside, errors } = renewed(earlier, rerun);
+  expect([loads, interopInside, errors]).toEqual([held.loads, held.interopInside, []]);
+  expect(now).toEqual({ 'a.test.ts': tests({ passed: 2 }), 'b.test.ts': tests({ passed: 3 }) });
+  expect(renewed(undefined, rerun).suite).toEqual(rerun.suite);
+  expect(renewed(earlier, { ...held, suite: undefined }).suite).toEqual(suite);
 });
