@@ -100,6 +100,14 @@ function arm64Section(results: readonly KernelResult[]): string[] {
     ]);
 }
 
+/** What each proof on the lab counted there. */
+function labSection(ran: readonly Ran[]): string[] {
+  const lines = ran.flatMap(({ release, lab = [] }) =>
+    lab.map(({ name, ok, detail }) => `- ${release}: ${name}: ${ok ? detail : 'does not hold'}`),
+  );
+  return lines.length === 0 ? [] : ['## The lab there', '', ...lines, ''];
+}
+
 /** docs/kernel-support.md */
 export function supportDocument(results: readonly KernelResult[]): string {
   const all = results.flatMap((result): Ran[] =>
@@ -123,6 +131,7 @@ export function supportDocument(results: readonly KernelResult[]): string {
     'must stand still, and count replayed, bent and unknown packets each as what they are. Raw ESP (protocol 50) is read',
     'and written by the programs; the agent has no setting for it and always sends UDP.',
     '',
+    ...labSection(ran),
     ...arm64Section(all),
     '## What the verifier walks',
     '',
