@@ -125,8 +125,9 @@ static __noinline int is_bare(struct __sk_buff *skb)
 	__u32 linear = skb->data_end - skb->data;
 	__u8 byte;
 
-	return linear && !bpf_skb_load_bytes_relative(skb, linear - 1, &byte, 1, BPF_HDR_START_NET) &&
-	       bpf_skb_load_bytes_relative(skb, linear, &byte, 1, BPF_HDR_START_NET);
+	if (bpf_skb_load_bytes_relative(skb, linear - 1, &byte, 1, BPF_HDR_START_NET))
+		return 0;
+	return bpf_skb_load_bytes_relative(skb, linear, &byte, 1, BPF_HDR_START_NET) != 0;
 }
 
 /* parse_skb() at any device, for who wants no more than addresses: there need not be an Ethernet header. */

@@ -70,7 +70,7 @@ static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 		return -DROP_NOT_CONFIGURED;
 	vni = pod->vni;
 	clear = pod->flags & POD_F_PERMISSIVE && vni == cfg->host_vni ? stamp_clear_sent(cfg) : 0;
-	err = is_bare(skb) ? -DROP_MALFORMED : parse_skb(skb, &ip);
+	err = parse_skb(skb, &ip);
 	if (err == -DROP_INNER_PROTOCOL) /* ARP and the like stay on this link; tags hide what is behind them */
 		return is_tag(ip.ethertype) ? -DROP_NESTED_TAG : PASS;
 	if (err)
@@ -125,7 +125,7 @@ static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)
 SEC("tc") int steer(struct __sk_buff *skb)
 {
 	__u32 peer = PEER_LOCAL;
-	int result = steer_frame(skb, &peer);
+	int result = is_bare(skb) ? -DROP_MALFORMED : steer_frame(skb, &peer);
 
 	return tc_verdict(skb, result, peer, DIR_EGRESS);
 }
