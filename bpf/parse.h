@@ -48,13 +48,18 @@ static __always_inline void map_v4(__u8 out[16], __be32 addr)
 }
 
 /*
- * The IP header at `data`, by the ethertype in `ip`.
+ * The IP header behind an Ethernet header at `data`.
  * Returns 0, -DROP_MALFORMED for a header that contradicts itself, or -DROP_INNER_PROTOCOL for other ethertypes.
  */
-static __always_inline int parse_network(void *data, void *data_end, struct ip_info *ip)
+static __always_inline int parse_ip(void *data, void *data_end, struct ip_info *ip)
 {
-	if (ip->ethertype == bpf_htons(ETH_P_IP)) {
-		struct iphdr *h = data;
+	struct ethhdr *eth = data;
+
+	if ((void *)(eth + 1) > data_end)
+		return -DROP_MALFORMED;
+	ip->ethertype = eth->h_proto;
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		struct iphdr *h = (void *)(eth + 1);
 
 		if ((void *)(h + 1) > data_end || h->version != 4 || h->ihl < 5)
 			return -DROP_MALFORMED;
@@ -72,8 +77,8 @@ static __always_inline int parse_network(void *data, void *data_end, struct ip_i
 			return -DROP_MALFORMED;
 		return 0;
 	}
-	if (ip->ethertype == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *h = data;
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *h = (void *)(eth + 1);
 
 		if ((void *)(h + 1) > data_end || h->version != 6)
 			return -DROP_MALFORMED;
@@ -87,17 +92,6 @@ static __always_inline int parse_network(void *data, void *data_end, struct ip_i
 		return 0;
 	}
 	return -DROP_INNER_PROTOCOL;
-}
-
-/* The IP header behind an Ethernet header at `data`. Returns as parse_network(). */
-static __always_inline int parse_ip(void *data, void *data_end, struct ip_info *ip)
-{
-	struct ethhdr *eth = data;
-
-	if ((void *)(eth + 1) > data_end)
-		return -DROP_MALFORMED;
-	ip->ethertype = eth->h_proto;
-	return parse_network(eth + 1, data_end, ip);
 }
 
 static __always_inline void pull_headers(struct __sk_buff *skb)
@@ -114,30 +108,64 @@ static __always_inline int parse_skb(struct __sk_buff *skb, struct ip_info *ip)
 }
 
 /*
- * Whether the packet begins with its network header, and what would be read as Ethernet is IP: on devices without a link
- * layer (tun, WireGuard, IP tunnels), and behind somebody's generic XDP program that takes several buffers, whose copy of
- * the packet has lost the length of its Ethernet header (seen on Linux 6.18). Asked of the kernel, not of the bytes: the
- * last byte of the linear part is where it would be if counted from the network header, and there is none behind it. Not
- * inlined: the verifier would not know its pointers again after the subtraction.
+ * Whether the network header lies `offset` bytes into the packet. Asked of the kernel, not of the bytes, which whoever sends
+ * may choose: the last byte of the linear part is where it would be if counted from that header, and none is behind it.
+ * Not inlined: the verifier would not know its pointers again after the subtraction.
  */
-static __noinline int is_bare(struct __sk_buff *skb)
+static __noinline int is_network_at(struct __sk_buff *skb, __u32 offset)
 {
-	__u32 linear = skb->data_end - skb->data;
+	__u32 bytes = skb->data_end - skb->data;
 	__u8 byte;
 
-	if (bpf_skb_load_bytes_relative(skb, linear - 1, &byte, 1, BPF_HDR_START_NET))
+	barrier_var(bytes); /* or the compiler adds the offset to half a pointer */
+	bytes -= offset;
+	if (bpf_skb_load_bytes_relative(skb, bytes - 1, &byte, 1, BPF_HDR_START_NET))
 		return 0;
-	return bpf_skb_load_bytes_relative(skb, linear, &byte, 1, BPF_HDR_START_NET) != 0;
+	return bpf_skb_load_bytes_relative(skb, bytes, &byte, 1, BPF_HDR_START_NET) != 0;
 }
 
-/* parse_skb() at any device, for who wants no more than addresses: there need not be an Ethernet header. */
+/*
+ * The packet begins with its IP header, and what would be read as Ethernet is IP: on devices without a link layer (tun,
+ * WireGuard), and behind somebody's generic XDP program that takes several buffers, whose copy of the packet has lost the
+ * length of its Ethernet header (seen on Linux 6.18).
+ */
+static __always_inline int is_bare(struct __sk_buff *skb)
+{
+	return is_network_at(skb, 0);
+}
+
+/* Addresses at the network header, wherever it lies, by the version there. Returns 0 or -DROP_INNER_PROTOCOL. */
+static __noinline int parse_at_network(struct __sk_buff *skb, struct ip_info *ip)
+{
+	struct ipv6hdr h;
+	struct iphdr *h4 = (void *)&h;
+
+	if (bpf_skb_load_bytes_relative(skb, 0, &h, IP4_HEADER, BPF_HDR_START_NET))
+		return -DROP_INNER_PROTOCOL;
+	if (h4->version == 4) {
+		ip->ethertype = bpf_htons(ETH_P_IP);
+		map_v4(ip->src, h4->saddr);
+		map_v4(ip->dst, h4->daddr);
+		return 0;
+	}
+	if (h4->version != 6 || bpf_skb_load_bytes_relative(skb, 0, &h, IP6_HEADER, BPF_HDR_START_NET))
+		return -DROP_INNER_PROTOCOL;
+	ip->ethertype = bpf_htons(ETH_P_IPV6);
+	__builtin_memcpy(ip->src, &h.saddr, 16);
+	__builtin_memcpy(ip->dst, &h.daddr, 16);
+	return 0;
+}
+
+/*
+ * parse_skb() at any device, for who wants no more than addresses: in front of the IP header there may be nothing, or
+ * another header than Ethernet's (GRE has its outer one there).
+ */
 static __always_inline int parse_addresses(struct __sk_buff *skb, struct ip_info *ip)
 {
 	pull_headers(skb);
-	if (!is_bare(skb))
-		return parse_ip((void *)(long)skb->data, (void *)(long)skb->data_end, ip);
-	ip->ethertype = skb->protocol;
-	return parse_network((void *)(long)skb->data, (void *)(long)skb->data_end, ip);
+	if (!is_network_at(skb, ETH_HLEN) && !parse_at_network(skb, ip))
+		return 0;
+	return parse_ip((void *)(long)skb->data, (void *)(long)skb->data_end, ip);
 }
 
 /* Any further tag behind the one that the kernel took off into skb->vlan_tci. */
