@@ -5,7 +5,7 @@
 import { hash } from 'node:crypto';
 import { mkdir, open, readdir, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
-import { recordName } from '../core/announcement';
+import { PODS_TOPIC, recordName } from '../core/announcement';
 import { compareOrder, type RecordOrder } from '../core/roster';
 import { MAX_LEASE_MS, MAX_SKEW_MS } from '../core/verify';
 import { VxsealError } from '../errors';
@@ -44,7 +44,7 @@ interface Pending {
 
 export class TopologyCache {
   readonly #log: TopologyLog;
-  /** Of what is in the file, by topic and key. */
+  /** Of what is in the file, by idOf(). */
   readonly #kept = new Map<string, Kept>();
   /** What waits for the next write, which takes all of it at once. */
   #pending: Pending[] = [];
@@ -61,9 +61,9 @@ export class TopologyCache {
   }
 
   /**
-   * What a former process kept: the last record of each key, in the order in which they were written. What is too old is
-   * left out, and what is behind damage. The file is read twice, so that it is never in memory as a whole. Throws VxsealError 'state' when the folder can be neither
-   * made nor read.
+   * What a former process kept, in the order in which it was written: the last record of each key, of pods that of each
+   * node that claims the address. What is too old is left out, and what is behind damage. The file is read twice, so
+   * that it is never in memory as a whole. Throws VxsealError 'state' when the folder can be neither made nor read.
    * @param take is waited for
    * @returns the wall clock of the bus's last sign of life, 0 for never
    */
@@ -77,7 +77,7 @@ export class TopologyCache {
       let at = 0;
       await this.#log.load(async (entry) => {
         const { topic, key, value } = entry;
-        const id = recordName(entry);
+        const id = idOf(entry);
         if (last.get(id) !== at++) return;
         this.#kept.set(id, { digest: digestOf(value), order: undefined });
         await take({ topic, key, value });
@@ -107,7 +107,7 @@ export class TopologyCache {
     const bytes = encodeEntry({ topic, key, value, writtenMs: this.parts.clock.nowMs() });
     if (bytes === undefined) return;
     const kept = { digest: digestOf(value), order };
-    this.#pending.push({ id: recordName({ topic, key }), kept, bytes });
+    this.#pending.push({ id: idOf({ topic, key, value }), kept, bytes });
     // What comes while a write is under way shares the next one.
     this.#queued ??= this.#writing = this.#writing.then(() => {
       this.#queued = undefined;
@@ -119,7 +119,7 @@ export class TopologyCache {
   /** Tells that the file of the record holds it already. */
   holds({ topic, key, value }: BusRecord, order: RecordOrder): void {
     if (value === undefined) return;
-    this.#kept.set(recordName({ topic, key }), { digest: digestOf(value), order });
+    this.#kept.set(idOf({ topic, key, value }), { digest: digestOf(value), order });
   }
 
   /** Notes from now on when the bus is alive. */
@@ -142,7 +142,7 @@ export class TopologyCache {
     const last = new Map<string, number>();
     let at = 0;
     await this.#log.load(async (entry) => {
-      if (!this.#isDead(entry)) last.set(recordName(entry), at);
+      if (!this.#isDead(entry)) last.set(idOf(entry), at);
       at += 1;
     });
     return last;
@@ -183,7 +183,7 @@ export class TopologyCache {
     this.#notBefore = this.#log.entries + this.#kept.size + LEAST_DEAD;
     const found = new Set<string>();
     await this.#log.rewrite((entry) => {
-      const id = recordName(entry);
+      const id = idOf(entry);
       if (this.#isDead(entry) || found.has(id)) return false;
       const isLast = this.#kept.get(id)?.digest === digestOf(entry.value);
       if (isLast) found.add(id);
@@ -211,6 +211,29 @@ export class TopologyCache {
       { folder: this.parts.path, errno: errnoOf(error), reason: String(error) },
       'last known topology cannot be kept: an agent that starts while the bus is down will not know its peers',
     );
+  }
+}
+
+/**
+ * Topic and key; of a pod's record also whose claim it is, as it says itself: of an address that two nodes claim neither
+ * may be forgotten, or the other would get it.
+ */
+function idOf({ topic, key, value }: { topic: string; key: string; value: Uint8Array }): string {
+  const name = recordName({ topic, key });
+  return topic === PODS_TOPIC ? `${name}\n${claimantIn(value)}` : name;
+}
+
+/** Nothing is believed of it. "" for what is no record. */
+function claimantIn(value: Uint8Array): string {
+  const [, payload = ''] = Buffer.from(value.buffer, value.byteOffset, value.length)
+    .toString('latin1')
+    .split('.', 2);
+  try {
+    const said: unknown = JSON.parse(Buffer.from(payload, 'base64url').toString('latin1'));
+    const node = typeof said === 'object' && said !== null && 'node' in said ? said.node : '';
+    return typeof node === 'string' ? node : '';
+  } catch {
+    return '';
   }
 }
 

@@ -12,7 +12,7 @@ import {
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { NODES_TOPIC } from '../../../agent/core/announcement';
+import { NODES_TOPIC, PODS_TOPIC } from '../../../agent/core/announcement';
 import { MAX_RECORD_BYTES } from '../../../agent/core/payload';
 import type { RecordOrder } from '../../../agent/core/roster';
 import { MAX_LEASE_MS, MAX_SKEW_MS } from '../../../agent/core/verify';
@@ -94,6 +94,27 @@ describe('topology cache', () => {
       ['b', 'b1'],
       ['a', 'a4'],
     ]);
+  });
+
+  test('of an address that two nodes claim both come back, also from a file written anew', async () => {
+    const claim = (node: string, text: string): BusRecord => {
+      const payload = Buffer.from(JSON.stringify({ v: 1, node })).toString('base64url');
+      return {
+        topic: PODS_TOPIC,
+        key: '1/10.0.0.9',
+        value: new Uint8Array(Buffer.from(`e30.${payload}.${text}`)),
+      };
+    };
+    const ends = async () => (await entries()).map(([, text]) => text.slice(text.lastIndexOf('.') + 1));
+    const cache = await open();
+    await cache.keep(claim('node1', 'one'), order(1));
+    await cache.keep(claim('node2', 'two'), order(7));
+    await cache.keep(claim('node1', 'three'), order(2));
+    expect(await ends()).toEqual(['two', 'three']);
+    for (let sequence = 1; sequence <= 1030; sequence++)
+      await cache.keep(record('a', `x.${sequence}`), order(1, sequence));
+    expect((await written()).length).toBeLessThan(1030);
+    expect(await ends()).toEqual(['two', 'three', '1030']);
   });
 
   test.each([
