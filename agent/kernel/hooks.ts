@@ -35,7 +35,7 @@ export class Hooks {
   adopt(): void {
     for (const pin of this.pins.hookPins()) {
       if (!this.isInPlace(pin)) this.pins.removeHook(pin);
-      else if (modeOf(pin) === 'xdp-native' && !this.suits(pin, pin.hook)) this.attach(pin.hook);
+      else if (modeOf(pin) === 'xdp-native' && !this.suits(pin, pin.hook)) this.moveXdp(pin);
       else this.refresh(pin);
     }
   }
@@ -226,6 +226,21 @@ export class Hooks {
     } catch (cause) {
       if (this.xdp === 'auto' && !isErrno(cause, ...GONE, 'EPERM')) return undefined;
       throw kernelError(`attach open to device ${hook.ifindex} as native XDP`, cause);
+    }
+  }
+
+  /** To tc; from there, for what an older agent attached as generic XDP, to native, which the kernel has not beside it. */
+  private moveXdp(pin: HookPin): void {
+    const { hook } = pin;
+    const { xdp } = ATTACH_POINTS[hook.program];
+    const tc = this.attachTc(hook, 'tc');
+    this.release(pin);
+    if (this.xdp === 'tc' || xdp === undefined) return;
+    try {
+      if (this.tryXdp(hook, this.programs.program(xdp)) !== undefined) this.release(tc);
+    } catch (cause) {
+      // Asked for by name and not to be had: what is in tc serves until then.
+      if (isErrno(cause, ...GONE)) throw cause;
     }
   }
 

@@ -199,6 +199,12 @@ export function fakeNative(kernel: FakeKernel, programs: (file: string) => strin
       kernel.enter(`attachXdp ${kernel.programName(fd.fd)} ${ifindex} ${mode}`);
       kernel.requireDevice(ifindex);
       if (!kernel.xdp.includes(mode)) throw errno('EOPNOTSUPP', 95);
+      if (
+        [...kernel.objects.values()].some(
+          (each) => 'kind' in each && each.kind.startsWith('xdp') && each.ifindex === ifindex,
+        )
+      )
+        throw errno('EEXIST', 17);
       return linkFd({ programId: fd.fd, kind: `xdp-${mode}`, attachedTo: ifindex, ifindex, pinned: false });
     },
     updateLink(fd, program) {

@@ -143,21 +143,31 @@ describe('a restart', () => {
     expect(hooks.list()).toEqual([{ program: 'open', ifindex: DEVICE, mode: 'tc-open' }]);
   });
 
-  test('generic XDP, which an older agent attached, goes when open is in tc', () => {
-    kernel.xdp = ['generic'];
-    const native = fakeNative(kernel, () => []);
-    const older = kernel.add({ program: 'open_xdp' });
-    const link = native.attachXdp({ fd: older, close: () => undefined }, DEVICE, 'generic');
-    const { hooks, pins } = start();
-    pins.pinLink({ hook: { program: 'open', ifindex: DEVICE }, kind: 'link', variant: 'generic' }, link);
-    kernel.calls.length = 0;
-    hooks.adopt();
-    const calls = kernel.calls.filter((call) => /^(attachTcx|detachLink)/.test(call));
-    expect(calls).toEqual([`attachTcx open_tc ${DEVICE} ingress`, `detachLink ${DEVICE}`]);
-    expect(hooks.list()).toEqual([{ program: 'open', ifindex: DEVICE, mode: 'tc-open' }]);
-    expect(live()).toEqual(['tcx-ingress open_tc']);
-    expect(pinned()).toEqual([`open-${DEVICE}-tc`]);
-  });
+  test.each([
+    [1, ['generic'], 'auto', 'tc-open', 'tcx-ingress open_tc'],
+    [2, ['generic'], 'native', 'tc-open', 'tcx-ingress open_tc'],
+    [3, ['native', 'generic'], 'tc', 'tc-open', 'tcx-ingress open_tc'],
+    [4, ['native', 'generic'], 'auto', 'xdp-native', 'xdp-native open_xdp'],
+    [5, ['native', 'generic'], 'native', 'xdp-native', 'xdp-native open_xdp'],
+  ] as const)(
+    '%i: generic XDP of an older agent (driver: %j, configured: %s) -> %s, never without',
+    (_n, xdp, choice, mode, left) => {
+      kernel.xdp = ['generic'];
+      const native = fakeNative(kernel, () => []);
+      const older = kernel.add({ program: 'open_xdp' });
+      const link = native.attachXdp({ fd: older, close: () => undefined }, DEVICE, 'generic');
+      kernel.xdp = [...xdp];
+      const { hooks, pins } = start(choice);
+      pins.pinLink({ hook: { program: 'open', ifindex: DEVICE }, kind: 'link', variant: 'generic' }, link);
+      kernel.calls.length = 0;
+      hooks.adopt();
+      const calls = kernel.calls.filter((call) => /^(attachTcx|detachLink)/.test(call));
+      expect(calls.slice(0, 2)).toEqual([`attachTcx open_tc ${DEVICE} ingress`, `detachLink ${DEVICE}`]);
+      expect(hooks.list()).toEqual([{ program: 'open', ifindex: DEVICE, mode }]);
+      expect(live()).toEqual([left]);
+      expect(pinned()).toHaveLength(1);
+    },
+  );
 });
 
 describe('a device that is about to go', () => {
