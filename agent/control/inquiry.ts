@@ -37,7 +37,7 @@ const NOTHING_CAME: ProbeStatus['rtt'] = { leastMs: -1, meanMs: -1, mostMs: -1 }
 
 /**
  * Errors: VxsealError 'not-found' for a peer that is not known, 'not-ready' before the first look at the kernel.
- * @param goOn throws when what was not answered by now must not be judged
+ * @param goOn throws when nothing more must be sent, and what was not answered by now not be judged
  */
 export async function inquire(
   { peers, count = COUNT, timeoutMs = TIMEOUT_MS }: ProbeRequest,
@@ -55,7 +55,7 @@ export async function inquire(
     // Without keys nothing can be sent, and the prober knows nothing of the peer.
     if (number === undefined || parts.prober.of(number) === undefined) return undefined;
     await pause(parts.clock, index * BETWEEN_PEERS_MS);
-    return await sendPairs(picture, parts, number, count, timeoutMs);
+    return await sendPairs(picture, parts, number, count, timeoutMs, goOn);
   });
   const came = await Promise.all(asking);
   goOn();
@@ -116,21 +116,29 @@ async function sendPairs(
   peer: PeerNumber,
   count: number,
   timeoutMs: number,
+  goOn: () => void,
 ): Promise<Pairs> {
   const startedNs = clock.monotonicNs();
   const volley = new Volley(clock, prober, peer);
   for (let pair = 0; pair < count; pair++) {
     if (pair > 0) await pause(clock, BETWEEN_PAIRS_MS);
+    goOn();
     volley.send(SMALL_BYTES);
     volley.send(mtuBytes);
   }
   await volley.settle(timeoutMs);
+  goOn();
   const [small, full] = [volley.rttsMs(SMALL_BYTES), volley.rttsMs(mtuBytes)];
   const largest = async (): Promise<number> => {
     if (full.length > 0) return mtuBytes;
     return small.length === 0
       ? -1
-      : await largestThrough(() => new Volley(clock, prober, peer), mtuBytes, volley.patienceMs(timeoutMs));
+      : await largestThrough(
+          () => new Volley(clock, prober, peer),
+          mtuBytes,
+          volley.patienceMs(timeoutMs),
+          goOn,
+        );
   };
   return {
     count,
@@ -143,7 +151,12 @@ async function sendPairs(
 }
 
 /** Narrows down between what came back and what did not, many sizes at a time. Each that is lost by chance costs a step. */
-async function largestThrough(volley: () => Volley, fullBytes: number, waitMs: number): Promise<number> {
+async function largestThrough(
+  volley: () => Volley,
+  fullBytes: number,
+  waitMs: number,
+  goOn: () => void,
+): Promise<number> {
   let [through, lost] = [SMALL_BYTES, fullBytes];
   for (;;) {
     const step = Math.max(1, Math.ceil((lost - through) / (STEPS + 1) / ALIGNMENT_BYTES)) * ALIGNMENT_BYTES;
@@ -153,6 +166,7 @@ async function largestThrough(volley: () => Volley, fullBytes: number, waitMs: n
     const asked = volley();
     for (let tried = 0; tried < TRIES; tried++) for (const size of sizes) asked.send(size);
     await asked.settle(waitMs);
+    goOn();
     through = Math.max(through, ...sizes.filter((size) => asked.rttsMs(size).length > 0));
     lost = sizes.find((size) => size > through) ?? lost;
     if (step === ALIGNMENT_BYTES) return through;

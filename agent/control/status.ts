@@ -305,7 +305,7 @@ export interface ProbeRequest {
   readonly peers?: readonly string[];
   /** Pairs of a small and a full-size probe to each; default 5. */
   readonly count?: number;
-  /** How long an answer is waited for; default 3 s. */
+  /** How long an answer is waited for; default 3.5 s. */
   readonly timeoutMs?: number;
 }
 

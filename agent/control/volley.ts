@@ -3,7 +3,7 @@ import type { PeerNumber } from '../core/ids';
 import type { Clock } from '../ports';
 import { ETHERNET_HEADER_BYTES, type Prober } from './liveness';
 
-/** Once some are answered the others are waited for as long as so many of the slowest round trips, but not shorter than that. */
+/** Once some are answered the others are waited for as long as so many of the slowest round trips, but at least that. */
 const ROUND_TRIPS = 20;
 const LEAST_PATIENCE_MS = 250;
 

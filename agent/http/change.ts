@@ -1,4 +1,5 @@
-// The changing group of the API: pods, rotation, probes (they send packets) and the container runtime's calls. Only for the unix socket, whose mode is the access control.
+// The changing group of the API: pods, rotation, probes (they send packets) and the container runtime's calls. Only for
+// the unix socket, whose mode is the access control.
 import type { FastifyInstance } from 'fastify';
 import type { AgentView, AttachRequest, ProbeRequest } from '../control/status';
 import { cniRoutes } from './cni';

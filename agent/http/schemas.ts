@@ -224,7 +224,7 @@ export const attachRequest = {
   },
 } as const;
 
-// Bounds what one request can make us send and hold open.
+// Bounds what one request can make us send to a peer, and how long it is held open.
 export const probeRequest = {
   type: 'object',
   additionalProperties: false,

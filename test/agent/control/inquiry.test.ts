@@ -208,10 +208,13 @@ test('12 an agent that stops gives it up at once, says so, and leaves no timer',
   const { clock, one, two, fabric } = made;
   fabric.lose = () => true;
   const refused = { code: 'not-ready', message: expect.stringContaining('the agent stops') };
-  const asked = expect(one.room.probe({ timeoutMs: 10_000 })).rejects.toMatchObject(refused);
+  const asked = expect(one.room.probe({ count: 20, timeoutMs: 10_000 })).rejects.toMatchObject(refused);
   await clock.advance(250);
+  const probes = (): number => one.pins.calls.filter((call) => call.startsWith('sendProbe')).length;
+  const before = probes();
   await one.room.stop();
   await asked;
+  expect(probes()).toBe(before);
   await expect(one.room.probe({})).rejects.toMatchObject(refused);
   await two.room.stop();
   expect(clock.pending).toBe(0);
