@@ -1,7 +1,7 @@
 // Chains that were found good, for the records that come under the same one: a node signs its own record and one for
 // each of its pods, and judging a chain costs several times what a signature does. Holds no trust of its own: only what
 // verifyChain() accepted, for the roots it was made with, and as long as every certificate of the path is valid. The records
-// of a large cluster come in any order, so for a while it remembers all of its chains; at rest it is nearly empty.
+// of a large cluster come in any order, so for a while it remembers all of its chains, until others are asked for.
 import { hash } from 'node:crypto';
 import type { Result } from '../core/result';
 import type { Certificate } from './certificate';

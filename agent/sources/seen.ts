@@ -49,7 +49,8 @@ export class SeenStore<K extends string> {
     if (this.#queued === undefined) {
       this.#queued = this.#writing.then(() => {
         this.#queued = undefined;
-        const latest = this.#latest ?? new Map();
+        const latest = this.#latest;
+        if (latest === undefined) throw new Error('no orders to write');
         this.#latest = undefined;
         return writeState(this.path, encode(latest));
       });
