@@ -13,8 +13,8 @@ export const LOCAL = '10.1.0.0/24';
 export const REMOTE = (sa: number): string => `10.2.${sa}.0/24`;
 export const MTU_BYTES = 1408;
 
-/** Below the replay window for any two cores together: they go through the same numbers side by side. */
-const PACKETS = 1000;
+/** Of a round. */
+export const PACKETS = 1000;
 const XDP_PASS = 2;
 const TC_UNSPEC = 0xffffffff;
 

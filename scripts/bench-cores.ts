@@ -8,9 +8,21 @@ import { join } from 'node:path';
 import { seeded } from '../test/agent/core/random';
 import { quantile } from '../test/bench/quantile';
 import { World } from '../test/bpf/world';
-import { type CoreJob, type CoreResult, LOCAL, MTU_BYTES, NODE, REMOTE, remoteNode, VNI } from './bench-core';
+import {
+  type CoreJob,
+  type CoreResult,
+  LOCAL,
+  MTU_BYTES,
+  NODE,
+  PACKETS,
+  REMOTE,
+  remoteNode,
+  VNI,
+} from './bench-core';
 
 const ROUNDS = 31;
+/** What so many go through at once lies within the replay window, in whatever order they come to it. */
+const MOST_CORES = Math.floor(4096 / PACKETS);
 /** A cache line that goes from one socket to another. */
 const DEAR_NS = 100;
 const SIMULATED_PACKETS = 100_000;
@@ -20,7 +32,7 @@ type Sharing = 'one SA' | 'an SA each';
 const SHARINGS: readonly Sharing[] = ['one SA', 'an SA each'];
 
 const counts = [1, 2, 4, 8, 16, 32, 64];
-const measurable = counts.filter((cores) => cores <= cpus().length);
+const measurable = counts.filter((cores) => cores <= Math.min(cpus().length, MOST_CORES));
 
 /** The sender's tables and the receiver's, with as many SAs between the two as there are cores. */
 function makeWorlds(sas: number): { readonly sender: World; readonly receiver: World } {
@@ -60,24 +72,33 @@ class Core {
     receiver: string,
   ) {
     this.#process = fork(join(__dirname, 'bench-core.js'), [sender, receiver]);
-    this.#process.on('exit', (code) => {
-      if (code) process.exit(code);
-    });
   }
 
   async prepare(job: CoreJob): Promise<void> {
-    this.#process.send({ ...job, cpu: this.cpu });
-    await once(this.#process, 'message');
+    await this.#ask({ ...job, cpu: this.cpu });
   }
 
   async go(): Promise<CoreResult> {
-    this.#process.send('go');
-    const [result] = await once(this.#process, 'message');
-    return result as CoreResult;
+    return (await this.#ask('go')) as CoreResult;
   }
 
   end(): void {
-    this.#process.disconnect();
+    if (this.#process.connected) this.#process.disconnect();
+  }
+
+  async #ask(message: 'go' | (CoreJob & { readonly cpu: number })): Promise<unknown> {
+    const ended = new AbortController();
+    const exit = once(this.#process, 'exit', ended).then(() => {
+      throw new Error(`the process of core ${this.cpu} ended`);
+    });
+    exit.catch(() => undefined); // it is still alive
+    this.#process.send(message);
+    try {
+      const [answer] = (await Promise.race([once(this.#process, 'message', ended), exit])) as unknown[];
+      return answer;
+    } finally {
+      ended.abort();
+    }
   }
 }
 
@@ -103,35 +124,41 @@ function simulate(cores: number, samplesNs: readonly number[], sharedNs: number)
 
 const gbps = (packetsPerSecond: number): string => ((packetsPerSecond * MTU_BYTES * 8) / 1e9).toFixed(2);
 const row = (cells: readonly (string | number)[]): void =>
-  console.log(cells.map((cell, at) => String(cell).padStart(at === 0 ? 12 : 16)).join(''));
+  console.log(cells.map((cell, at) => String(cell).padStart(at === 0 ? 6 : 18)).join(''));
 
-async function main(): Promise<void> {
-  const most = measurable.at(-1) ?? 1;
-  const worlds = makeWorlds(most);
-  const cores = Array.from(
-    { length: most },
-    (_, cpu) => new Core(cpu, worlds.sender.pinRoot, worlds.receiver.pinRoot),
-  );
+async function measure(
+  cores: readonly Core[],
+  worlds: ReturnType<typeof makeWorlds>,
+): Promise<Map<string, number[]>> {
   const samples = new Map<string, number[]>();
   for (let round = 0; round < ROUNDS; round++)
     for (const kind of KINDS)
       for (const count of measurable)
         for (const sharing of SHARINGS) {
-          rekey(worlds, most);
+          rekey(worlds, cores.length);
           const busy = cores.slice(0, count);
           for (const [at, core] of busy.entries())
             await core.prepare({ kind, sa: sharing === 'one SA' ? 0 : at });
           const results = await Promise.all(busy.map((core) => core.go()));
           const key = `${kind} ${count} ${sharing}`;
-          samples.set(key, [
-            ...(samples.get(key) ?? []),
-            ...results.flatMap(({ durationsNs }) => durationsNs),
-          ]);
+          const durationsNs = results.flatMap((result) => result.durationsNs);
+          samples.set(key, [...(samples.get(key) ?? []), ...durationsNs]);
         }
-  for (const core of cores) core.end();
-  worlds.sender.close();
-  worlds.receiver.close();
-  print(samples, most);
+  return samples;
+}
+
+async function main(): Promise<void> {
+  const most = measurable.at(-1) ?? 1;
+  const worlds = makeWorlds(most);
+  const { sender, receiver } = worlds;
+  const cores = Array.from({ length: most }, (_, cpu) => new Core(cpu, sender.pinRoot, receiver.pinRoot));
+  try {
+    print(await measure(cores, worlds), most);
+  } finally {
+    for (const core of cores) core.end();
+    sender.close();
+    receiver.close();
+  }
 }
 
 function print(samples: ReadonlyMap<string, number[]>, most: number): void {

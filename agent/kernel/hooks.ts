@@ -212,16 +212,16 @@ export class Hooks {
   }
 
   private attachAnew(hook: HookEntry): HookPin {
-    const { xdp } = ATTACH_POINTS[hook.program];
-    if (xdp === undefined) return this.attachTc(hook, '');
-    const pin = this.xdp === 'tc' ? undefined : this.tryXdp(hook, this.programs.program(xdp));
-    return pin ?? this.attachTc(hook, 'tc');
+    if (ATTACH_POINTS[hook.program].xdp === undefined) return this.attachTc(hook, '');
+    return this.tryXdp(hook) ?? this.attachTc(hook, 'tc');
   }
 
   /** @returns undefined when tc is to be tried; a way that was asked for by name is not replaced. */
-  private tryXdp(hook: HookEntry, program: Fd): HookPin | undefined {
+  private tryXdp(hook: HookEntry): HookPin | undefined {
+    const { xdp } = ATTACH_POINTS[hook.program];
+    if (this.xdp === 'tc' || xdp === undefined) return undefined;
     try {
-      const link = this.native.attachXdp(program, hook.ifindex, 'native');
+      const link = this.native.attachXdp(this.programs.program(xdp), hook.ifindex, 'native');
       return this.keepLink({ hook, kind: 'link', variant: '' }, link);
     } catch (cause) {
       if (this.xdp === 'auto' && !isErrno(cause, ...GONE, 'EPERM')) return undefined;
@@ -231,13 +231,10 @@ export class Hooks {
 
   /** To tc; from there, for what an older agent attached as generic XDP, to native, which the kernel has not beside it. */
   private moveXdp(pin: HookPin): void {
-    const { hook } = pin;
-    const { xdp } = ATTACH_POINTS[hook.program];
-    const tc = this.attachTc(hook, 'tc');
+    const tc = this.attachTc(pin.hook, 'tc');
     this.release(pin);
-    if (this.xdp === 'tc' || xdp === undefined) return;
     try {
-      if (this.tryXdp(hook, this.programs.program(xdp)) !== undefined) this.release(tc);
+      if (this.tryXdp(pin.hook) !== undefined) this.release(tc);
     } catch (cause) {
       // Asked for by name and not to be had: what is in tc serves until then.
       if (isErrno(cause, ...GONE)) throw cause;

@@ -63,10 +63,15 @@ export class World {
   constructor(...given: (string | Readonly<Record<string, number>>)[]) {
     native.mountBpffs(this.#dir);
     const maxEntries = Object.assign({}, ...given.filter((each) => typeof each !== 'string'));
-    for (const object of given.filter((each) => typeof each === 'string')) {
-      const loaded = native.loadObject(join(BUILD, `${object}.bpf.o`), { pinRoot: this.#dir, maxEntries });
-      for (const [name, { fd }] of Object.entries(loaded.programs)) this.#programs.set(name, fd);
-      for (const [name, fd] of Object.entries(loaded.maps)) this.#maps.set(name, fd);
+    try {
+      for (const object of given.filter((each) => typeof each === 'string')) {
+        const loaded = native.loadObject(join(BUILD, `${object}.bpf.o`), { pinRoot: this.#dir, maxEntries });
+        for (const [name, { fd }] of Object.entries(loaded.programs)) this.#programs.set(name, fd);
+        for (const [name, fd] of Object.entries(loaded.maps)) this.#maps.set(name, fd);
+      }
+    } catch (error) {
+      this.close();
+      throw error;
     }
   }
 

@@ -14,6 +14,7 @@ import type { Status } from '../../../agent/control/status';
 import { VxsealError } from '../../../agent/errors';
 import { listenUnix, type RunningServer } from '../../../agent/http/server';
 import { apiParts } from '../../fakes/api';
+import { keptIo } from '../../fakes/io';
 import { FakeAgent, NOW_MS, samplePeer, samplePod, sampleStatus } from '../../fakes/status';
 
 const folder = mkdtempSync(join(tmpdir(), 'vxseal-cli-'));
@@ -54,17 +55,8 @@ const parts: ProgramParts = {
 };
 
 async function vxseal(args: readonly string[], changes: Partial<Io> = {}): Promise<Outcome> {
-  const out: string[] = [];
-  const err: string[] = [];
-  const io: Io = {
-    out: (text) => void out.push(text),
-    err: (text) => void err.push(text),
-    colour: false,
-    environment: { VXSEAL_RUN_DIR: folder },
-    nowMs: () => NOW_MS,
-    ...changes,
-  };
-  const code = await runCli(args, io, parts);
+  const { io, out, err } = keptIo(folder);
+  const code = await runCli(args, { ...io, ...changes }, parts);
   return { code, out: out.join('\n'), err: err.join('\n') };
 }
 

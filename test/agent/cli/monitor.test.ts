@@ -6,14 +6,15 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { wordsOf } from '../../../agent/cli/completion';
 import type { DoctorParts } from '../../../agent/cli/doctor';
-import type { ExitCode, Io } from '../../../agent/cli/io';
+import type { ExitCode } from '../../../agent/cli/io';
 import { flowLine, matches } from '../../../agent/cli/monitor';
 import { runCli } from '../../../agent/cli/program';
 import { EventParser } from '../../../agent/cli/stream';
 import type { FlowStatus } from '../../../agent/control/status';
 import { listenUnix, type RunningServer } from '../../../agent/http/server';
 import { apiParts } from '../../fakes/api';
-import { FakeAgent, NOW_MS, sampleFlow, sampleStatus } from '../../fakes/status';
+import { keptIo } from '../../fakes/io';
+import { FakeAgent, sampleFlow, sampleStatus } from '../../fakes/status';
 
 const folder = mkdtempSync(join(tmpdir(), 'vxseal-monitor-'));
 let agent: FakeAgent;
@@ -32,15 +33,7 @@ interface Outcome {
 }
 
 async function vxseal(...args: string[]): Promise<Outcome> {
-  const out: string[] = [];
-  const err: string[] = [];
-  const io: Io = {
-    out: (text) => void out.push(text),
-    err: (text) => void err.push(text),
-    colour: false,
-    environment: { VXSEAL_RUN_DIR: folder },
-    nowMs: () => NOW_MS,
-  };
+  const { io, out, err } = keptIo(folder);
   const doctor: DoctorParts = {
     probeKernel: async () => ({ release: '6.18', checks: [] }),
     readIdentity: () => Promise.reject(new Error('none')),

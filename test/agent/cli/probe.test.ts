@@ -3,12 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DoctorParts } from '../../../agent/cli/doctor';
-import type { ExitCode, Io } from '../../../agent/cli/io';
+import type { ExitCode } from '../../../agent/cli/io';
 import { runCli } from '../../../agent/cli/program';
 import { VxsealError } from '../../../agent/errors';
 import { listenUnix, type RunningServer } from '../../../agent/http/server';
 import { apiParts } from '../../fakes/api';
-import { FakeAgent, NOW_MS, sampleProbe } from '../../fakes/status';
+import { keptIo } from '../../fakes/io';
+import { FakeAgent, sampleProbe } from '../../fakes/status';
 
 const folder = mkdtempSync(join(tmpdir(), 'vxseal-probe-'));
 const parts = {
@@ -29,14 +30,7 @@ afterEach(() => running.close());
 afterAll(() => rmSync(folder, { recursive: true }));
 
 async function vxseal(...args: string[]): Promise<{ code: ExitCode; out: string; err: string }> {
-  const [out, err]: [string[], string[]] = [[], []];
-  const io: Io = {
-    out: (text) => void out.push(text),
-    err: (text) => void err.push(text),
-    colour: false,
-    environment: { VXSEAL_RUN_DIR: folder },
-    nowMs: () => NOW_MS,
-  };
+  const { io, out, err } = keptIo(folder);
   const code = await runCli(['probe', ...args], io, parts);
   return { code, out: out.join('\n'), err: err.join('\n') };
 }

@@ -11,12 +11,12 @@ const HEADER_BYTES = 14;
 /** In which even three rounds for the size have ended. */
 const LONG_MS = 12_000;
 
-async function started() {
+async function started(vtep2 = '192.0.2.2') {
   const clock = new ManualClock();
   const fabric = new FakeFabric(clock);
   const world = { clock, fabric, topics: new MemoryTopics() };
   const one = new FakeNode(world, 'node1', { vtep: '192.0.2.1', prefix: '10.1.0.0/24' });
-  const two = new FakeNode(world, 'node2', { vtep: '192.0.2.2', prefix: '10.2.0.0/24' });
+  const two = new FakeNode(world, 'node2', { vtep: vtep2, prefix: '10.2.0.0/24' });
   await one.room.start();
   await two.room.start();
   await clock.advance(10_000);
@@ -155,15 +155,7 @@ test('7 answers count as signs of life, silence does not', async () => {
 });
 
 test('8 a peer without keys: nothing is sent, and the status says why', async () => {
-  const clock = new ManualClock();
-  const fabric = new FakeFabric(clock);
-  const world = { clock, fabric, topics: new MemoryTopics() };
-  const one = new FakeNode(world, 'node1', { vtep: '192.0.2.1', prefix: '10.1.0.0/24' });
-  const two = new FakeNode(world, 'node2', { vtep: '2001:db8::2', prefix: '10.2.0.0/24' });
-  await one.room.start();
-  await two.room.start();
-  await clock.advance(10_000);
-  const { peer, tookMs } = await probe({ clock, fabric, one, two });
+  const { peer, tookMs } = await probe(await started('2001:db8::2'));
   expect(peer).toMatchObject({ state: 'no-route', sent: 0, answered: 0, local: '', vtep: '2001:db8::2' });
   expect(peer.remedy).not.toBe('');
   expect(tookMs).toBe(0);
