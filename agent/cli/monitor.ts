@@ -1,6 +1,6 @@
 // `vxseal monitor`: every reported drop with its reason and a sample of what is forwarded, as it happens. And `vxseal
 // events`: changes of state. Both run until they are interrupted.
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { FlowStatus } from '../control/status';
 import { action, type Cli, type Values } from './command';
 import { clean, type Io, writeJsonLine } from './io';
@@ -135,6 +135,7 @@ function endText(flow: FlowStatus, end: 'source' | 'destination'): string {
 const timeText = (atMs: number): string => new Date(atMs).toISOString().slice(11, 23);
 
 function parseCount(text: string): number {
-  const count = Number(text);
-  return Number.isSafeInteger(count) && count > 0 ? count : 1;
+  const count = /^\d{1,9}$/.test(text) ? Number(text) : 0;
+  if (count < 1) throw new InvalidArgumentError('It is not a whole number from 1 on.');
+  return count;
 }

@@ -71,6 +71,12 @@ test('shows what passes the filters and ends after the count', async () => {
   ]);
 });
 
+test.each(['0', '-1', '1.5', 'two', '', '1e3'])('--count "%s" is wrong usage', async (count) => {
+  const { code, out, err } = await vxseal('monitor', '--count', count);
+  expect([code, out]).toEqual([2, []]);
+  expect(err.join('\n')).toContain('whole number from 1 on');
+});
+
 test('--json is one object a line', async () => {
   const watching = vxseal('monitor', '--json', '--count', '1');
   await feed({ pod: 'a/\u009bb' });
