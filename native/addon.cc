@@ -56,6 +56,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportRing(env, exports);
   ExportNetns(env, exports);
   ExportDevice(env, exports);
+  ExportNetlink(env, exports);
   ExportBpffs(env, exports);
   exports.Set("keepMallocSmall", Napi::Function::New<KeepMallocSmall>(env, "keepMallocSmall"));
   exports.Set("returnFreedMemory", Napi::Function::New<ReturnFreedMemory>(env, "returnFreedMemory"));

@@ -15,6 +15,7 @@ void ExportClsact(Napi::Env env, Napi::Object exports);
 void ExportRing(Napi::Env env, Napi::Object exports);
 void ExportNetns(Napi::Env env, Napi::Object exports);
 void ExportDevice(Napi::Env env, Napi::Object exports);
+void ExportNetlink(Napi::Env env, Napi::Object exports);
 void ExportBpffs(Napi::Env env, Napi::Object exports);
 
 }  // namespace vxseal

@@ -144,6 +144,11 @@ export interface Native {
   getOffload(device: string, feature: 'tx' | 'rx' | 'sg' | 'tso' | 'gso' | 'gro' | 'lro'): boolean;
   /** One frame out of the device through AF_PACKET (not bypassing the queueing discipline unless asked to). */
   sendFrame(ifindex: number, frame: Buffer, bypassQdisc?: boolean): void;
+  /**
+   * One request of a netlink family in the current namespace, with NLM_F_ACK or NLM_F_DUMP set, and the messages of the
+   * answer, headers included. EINTR: the tables changed while they were dumped. Errors of the kernel are thrown.
+   */
+  netlinkRequest(protocol: number, message: Buffer): Buffer[];
   /** Mounts a bpffs (mode 0700) at an existing folder, unless one is there already. */
   mountBpffs(path: string): void;
   /** The path lies on a bpffs (statfs f_type). */
