@@ -216,9 +216,9 @@ function disowns(entry: OverlayEntry, actual: ReadonlyMap<string, OverlayEntry>)
 const isPeer = (number: PeerNumber): boolean => number !== PEER_LOCAL && number !== PEER_NONE;
 
 /**
- * Puts come in the order in which each leans on the one before, removals behind them in reverse: rx SAs before
- * whatever makes peers use them, hooks before the device goes up, and before tx SAs and routes, since a route without
- * its hook would leak. The routes that refuse come first and go last.
+ * Puts come in the order in which each leans on the one before, removals behind them in reverse: peers before their
+ * SAs, rx SAs before whatever makes peers use them, hooks before the device goes up, and before tx SAs and routes,
+ * since a route without its hook would leak. The routes that refuse come first and go last.
  * @param mayDelete the bus was read to its end: only then is anything taken away
  */
 export function plan(desired: DesiredState, actual: ActualState, mayDelete: boolean): Step[] {
@@ -268,8 +268,8 @@ export function* planning(
     ...shared.remove.map((entry): Step => ({ do: 'remove-shared', object: sharedName(entry), entry })),
     ...routes.put.filter(isBarrier).map(putRoute),
     ...deviceSteps(desired, actual),
-    ...rx.put.map((sa): Step => ({ do: 'put-rx', object: rxName(sa), sa, fingerprint: print(sa) })),
     ...peers.put.map((peer): Step => ({ do: 'put-peer', object: `peer ${peer.number}`, peer })),
+    ...rx.put.map((sa): Step => ({ do: 'put-rx', object: rxName(sa), sa, fingerprint: print(sa) })),
     ...overlay.put
       .filter((entry) => mayDelete || !disowns(entry, found))
       .map((entry): Step => ({ do: 'put-overlay', object: overlayName(entry), entry })),
