@@ -56,6 +56,8 @@ export interface Config {
     readonly tune: 'auto' | 'off';
   };
   readonly overlay: {
+    /** Who does the cipher: our programs, or the kernel's own IPsec. */
+    readonly engine: 'bpf' | 'xfrm';
     readonly device: string;
     readonly vni: Vni;
     readonly port: number;

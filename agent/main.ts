@@ -255,10 +255,11 @@ async function makeFolders(config: Config): Promise<void> {
 const tuning = ({ runDir, underlay }: Config) => ({ mode: underlay.tune, file: join(runDir, 'tuned.json') });
 
 /** The caller holds the run directory: what a former process left of the switch is taken back here. */
-function datapathOptions({ bpfDir, pinDir, runDir, underlay }: Config, log: Log): DatapathOptions {
+function datapathOptions({ bpfDir, pinDir, runDir, underlay, overlay }: Config, log: Log): DatapathOptions {
   const gracePeriods = new GracePeriods(log, { file: join(runDir, 'expedited') });
   gracePeriods.restore();
-  return { bpfDir, pinDir, xdp: underlay.xdp, expedite: gracePeriods.expedite };
+  const { engine } = overlay;
+  return { bpfDir, pinDir, xdp: underlay.xdp, engine, expedite: gracePeriods.expedite };
 }
 
 function roomSettings(config: Config, bootId: string, version: string): RoomSettings {
@@ -281,6 +282,7 @@ function roomSettings(config: Config, bootId: string, version: string): RoomSett
       pools: overlay.pools.flatMap((group) => group.prefixes),
       shared: overlay.shared,
       permissivePrefixes: config.adoption.permissivePrefixes.flatMap((group) => group.prefixes),
+      ...(overlay.engine === 'xfrm' ? { kernelOpens: true } : {}),
     },
     underlayDevices: underlay.devices,
     vteps: underlay.vteps,

@@ -79,6 +79,15 @@ struct config {
 };
 #define CONFIG_F_SHARED_PORT 1u /* port 4500 is shared with an IKE daemon: foreign SPIs pass to the stack */
 #define CONFIG_F_FLOWS 2u       /* somebody watches: report a sample of what is forwarded */
+#define CONFIG_F_XFRM 4u        /* the kernel's own IPsec does the cipher, not seal and open */
+
+/*
+ * Marks (skb->mark) between our programs and the kernel's IPsec (bpf/xfrm.h). Bits 14 and 15, by which kube-proxy
+ * masquerades and drops, are always 0.
+ */
+#define XFRM_MARK_VNI 0xa4000000u    /* with the VNI: to be sealed, or opened */
+#define XFRM_MARK_SEALED 0xa8000000u /* a state of ours has sealed it */
+#define XFRM_MARK_MASK 0xffff3fffu   /* of the bits that policies look at */
 
 /* overlay: longest prefix of (VNI, address) -> whose it is. prefixlen = 32 + 96 for IPv4 + the prefix's bits. */
 struct overlay_key {
@@ -148,6 +157,13 @@ struct rx_sa {
 	__u64 packets;           /* authenticated and not replayed */
 	__u64 last_opened_ns;    /* CLOCK_MONOTONIC */
 	__u64 window[REPLAY_WORDS];
+};
+
+/* xfrm_rx: rx_key -> an SA that the kernel's own IPsec opens. */
+struct xfrm_rx {
+	__u32 peer;
+	__u32 vni;
+	__u8 local[16];          /* outer destination, ours */
 };
 
 /* pods: ifindex of the host-side device -> the pod behind it. */

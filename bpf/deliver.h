@@ -82,8 +82,11 @@ static __noinline int find_receiver(const struct config *cfg, const struct ip_in
 	return receiving;
 }
 
-/* `peer` is the one whose key opened the frame, `vni` the SA's. */
-static __always_inline int deliver_frame(struct __sk_buff *skb, const struct config *cfg, __u32 vni, __u32 peer)
+/*
+ * `peer` is the one whose key opened the frame, `vni` the SA's. Returns OURS for a frame that is stamped and goes to
+ * the host's stack through the VXLAN device; otherwise its way is decided.
+ */
+static __always_inline int approve_frame(struct __sk_buff *skb, const struct config *cfg, __u32 vni, __u32 peer)
 {
 	struct layer4 l4 = {};
 	struct ip_info ip = {};
@@ -111,8 +114,27 @@ static __always_inline int deliver_frame(struct __sk_buff *skb, const struct con
 	sample_flow(skb, cfg, peer, vni, DIR_INGRESS);
 	if (vni != cfg->host_vni)
 		return deliver_to_pod(skb, cfg, vni, &ip, &l4);
+	return OURS;
+}
+
+static __always_inline int deliver_frame(struct __sk_buff *skb, const struct config *cfg, __u32 vni, __u32 peer)
+{
+	int result = approve_frame(skb, cfg, vni, peer);
+
+	if (result != OURS)
+		return result;
 	bpf_redirect(cfg->vxlan_ifindex, BPF_F_INGRESS);
 	return REDIRECTED;
+}
+
+static __always_inline void count_opened(__u32 peer, __u32 bytes)
+{
+	struct peer_stats *stats = bpf_map_lookup_elem(&peer_stats, &peer);
+
+	if (stats) {
+		stats->opened.packets++;
+		stats->opened.bytes += bytes;
+	}
 }
 
 #endif

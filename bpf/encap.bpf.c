@@ -2,10 +2,12 @@
 /*
  * encap: tc egress on the VXLAN device. What steer sent passes; what the host stack routed here (the node's own
  * processes, DNATed flows, fragments, the agent's probes) is given its peer. Anything else is dropped: the device
- * carries nothing that does not belong to the overlay.
+ * carries nothing that does not belong to the overlay. Where the kernel's own IPsec does the cipher, the mark by which
+ * it chooses the SA is put on here.
  */
 #include "local.h"
 #include "tunnel.h"
+#include "xfrm.h"
 
 static __always_inline int address_probe(struct __sk_buff *skb, const struct config *cfg, __u32 *peer)
 {
@@ -17,15 +19,12 @@ static __always_inline int address_probe(struct __sk_buff *skb, const struct con
 	return address_to(skb, cfg, probe.peer, cfg->host_vni);
 }
 
-static __always_inline int encap_frame(struct __sk_buff *skb, __u32 *peer)
+static __always_inline int encap_frame(struct __sk_buff *skb, const struct config *cfg, __u32 *peer)
 {
-	struct config *cfg = get_config();
 	struct overlay_value *to, *from;
 	struct ip_info ip = {};
 	int err;
 
-	if (!cfg)
-		return -DROP_NOT_CONFIGURED;
 	if (skb->tc_index == stamp_steered(cfg))
 		return PASS;
 	err = parse_skb(skb, &ip);
@@ -51,11 +50,26 @@ static __always_inline int encap_frame(struct __sk_buff *skb, __u32 *peer)
 	return address_to(skb, cfg, *peer, cfg->host_vni);
 }
 
+/* The VNI is in the metadata that address_to() made. */
+static __always_inline int mark_vni(struct __sk_buff *skb)
+{
+	struct bpf_tunnel_key key;
+
+	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0) &&
+	    bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6))
+		return -DROP_INTERNAL;
+	skb->mark = mark_of(key.tunnel_id);
+	return PASS;
+}
+
 SEC("tc") int encap(struct __sk_buff *skb)
 {
 	__u32 peer = PEER_LOCAL;
-	int result = encap_frame(skb, &peer);
+	struct config *cfg = get_config();
+	int result = cfg ? encap_frame(skb, cfg, &peer) : -DROP_NOT_CONFIGURED;
 
+	if (result == PASS && cfg && is_xfrm(cfg))
+		result = mark_vni(skb);
 	return tc_verdict(skb, result, peer, DIR_EGRESS);
 }
 

@@ -58,35 +58,29 @@ static __always_inline int find_esp(void *data, void *data_end, const struct con
 	return OURS;
 }
 
-/* The SA, or why there is none. A stranger's SPI is an IKE daemon's where the port is shared. */
+/* Nobody here has the SA. A stranger's SPI is an IKE daemon's where the port is shared. */
+static __always_inline int refuse_unknown(const struct config *cfg, const struct ip_info *ip)
+{
+	struct vtep_key vtep;
+
+	__builtin_memcpy(vtep.addr, ip->src, 16);
+	return cfg->flags & CONFIG_F_SHARED_PORT && !bpf_map_lookup_elem(&vteps, &vtep) ? PASS : -DROP_UNKNOWN_SPI;
+}
+
+/* The SA, or why there is none. */
 static __always_inline struct rx_sa *find_rx_sa(const struct config *cfg, const struct ip_info *ip, __be32 spi,
 						__u32 *peer, int *err)
 {
 	struct rx_key key = { .spi = spi };
-	struct vtep_key vtep;
 	struct rx_sa *sa;
-	__u32 *number;
 
 	__builtin_memcpy(key.src, ip->src, 16);
 	sa = bpf_map_lookup_elem(&rx_sa, &key);
-	if (sa) {
+	if (sa)
 		*peer = sa->peer;
-		return sa;
-	}
-	__builtin_memcpy(vtep.addr, ip->src, 16);
-	number = bpf_map_lookup_elem(&vteps, &vtep);
-	*err = !number && cfg->flags & CONFIG_F_SHARED_PORT ? PASS : -DROP_UNKNOWN_SPI;
-	return 0;
-}
-
-static __always_inline void count_opened(__u32 peer, __u32 bytes)
-{
-	struct peer_stats *stats = bpf_map_lookup_elem(&peer_stats, &peer);
-
-	if (stats) {
-		stats->opened.packets++;
-		stats->opened.bytes += bytes;
-	}
+	else
+		*err = refuse_unknown(cfg, ip);
+	return sa;
 }
 
 #endif

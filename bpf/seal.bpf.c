@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * seal: tc egress on the underlay. VXLAN that our VXLAN device made becomes ESP; everything else of the overlay
- * that would leave in clear is dropped here, at the last hook before the wire.
+ * that would leave in clear is dropped here, at the last hook before the wire. Where the kernel's own IPsec does the
+ * cipher, it has done so by now, and VXLAN in clear is what it let slip.
  */
 #include "clear.h"
 #include "csum.h"
 #include "esp.h"
+#include "xfrm.h"
 
 #define ENOTSUPP 524 /* the kernel's own, in no header of its interface */
 
@@ -95,6 +97,12 @@ static __always_inline struct tx_sa *find_sa(struct __sk_buff *skb, const struct
 	return bpf_map_lookup_elem(&tx_sa, &key);
 }
 
+/* Under an underlay that is a bridge, bond or VLAN other devices follow, whose fences take a stamp for clear text. */
+static __always_inline void unstamp(struct __sk_buff *skb)
+{
+	skb->tc_index = 0;
+}
+
 static __always_inline int seal_frame(struct __sk_buff *skb, const struct config *cfg, const struct ip_info *ip,
 				      __u32 *peer)
 {
@@ -146,9 +154,49 @@ static __always_inline int seal_frame(struct __sk_buff *skb, const struct config
 		return -DROP_INTERNAL;
 	if (bpf_skb_store_bytes(skb, esp_at, w->aead.text + ESP_AT, esp_bytes, 0))
 		return -DROP_INTERNAL;
-	/* Under an underlay that is a bridge, bond or VLAN other devices follow, whose fences take a stamp for clear text. */
-	skb->tc_index = 0;
+	unstamp(skb);
 	count_sealed(*peer, payload - UDP_HEADER - VXLAN_HEADER);
+	return PASS;
+}
+
+/*
+ * A state of the kernel's IPsec has sealed the packet. What is left: the flow's hash as source port of ESP in UDP
+ * (the state has a fixed one), and to count it. The counted bytes hold ESP's padding too.
+ */
+static __always_inline int finish_sealed(struct __sk_buff *skb, const struct config *cfg, const struct ip_info *ip,
+					 __u32 *peer)
+{
+	__u32 at = ETH_HLEN + ip->header_bytes, hash, outer = ip->header_bytes;
+	struct vtep_key vtep;
+	struct udphdr udp;
+	__u32 *number;
+	__be16 port;
+
+	skb->mark = 0;
+	__builtin_memcpy(vtep.addr, ip->dst, 16);
+	number = bpf_map_lookup_elem(&vteps, &vtep);
+	if (!number)
+		return -DROP_NO_PEER;
+	*peer = *number;
+	if (ip->fragment)
+		return -DROP_FRAGMENT;
+	if (ip->protocol == IPPROTO_UDP) {
+		if (bpf_skb_load_bytes(skb, at, &udp, sizeof(udp)) || udp.dest != bpf_htons(cfg->esp_port))
+			return -DROP_CLEAR_EGRESS;
+		hash = bpf_get_hash_recalc(skb);
+		port = bpf_htons(0xc000 | ((hash ^ hash >> 16) & 0x3fff));
+		if (udp.check && bpf_l4_csum_replace(skb, at + __builtin_offsetof(struct udphdr, check), udp.source,
+						     port, BPF_F_MARK_MANGLED_0 | sizeof(port)))
+			return -DROP_INTERNAL;
+		if (bpf_skb_store_bytes(skb, at, &port, sizeof(port), 0))
+			return -DROP_INTERNAL;
+		outer += UDP_HEADER;
+	} else if (ip->protocol != IPPROTO_ESP) {
+		return -DROP_CLEAR_EGRESS;
+	}
+	unstamp(skb);
+	if (ip->total_bytes > outer + ESP_OVERHEAD + UDP_HEADER + VXLAN_HEADER + 2)
+		count_sealed(*peer, ip->total_bytes - outer - ESP_OVERHEAD - UDP_HEADER - VXLAN_HEADER - 2);
 	return PASS;
 }
 
@@ -163,6 +211,9 @@ static __always_inline int seal_or_refuse(struct __sk_buff *skb, __u32 *peer)
 	if (parse_skb(skb, &ip))
 		/* Not IP: nothing of ours. A header that contradicts itself: the stack made none, a raw socket did. */
 		return skb->tc_index == stamp_steered(cfg) ? -DROP_MALFORMED : PASS;
+	/* Only a state sets this mark, and only seal lets out what is stamped: one without the other is somebody else's. */
+	if (is_xfrm(cfg) && skb->mark == XFRM_MARK_SEALED && skb->tc_index == stamp_steered(cfg))
+		return finish_sealed(skb, cfg, &ip, peer);
 	if (ip.protocol == IPPROTO_UDP && ip.fragment != LATER_FRAGMENT &&
 	    !bpf_skb_load_bytes(skb, ETH_HLEN + ip.header_bytes, &udp, sizeof(udp)) &&
 	    udp.dest == bpf_htons(cfg->vxlan_port))

@@ -42,6 +42,8 @@ export interface InstalledConfig {
   readonly abi: number;
   /** Forwarded packets are sampled. */
   readonly flows: boolean;
+  /** The kernel's own IPsec does the cipher. */
+  readonly xfrm: boolean;
 }
 
 export function encodeConfig(config: Omit<InstalledConfig, 'abi'>): Buffer {
@@ -60,7 +62,8 @@ export function encodeConfig(config: Omit<InstalledConfig, 'abi'>): Buffer {
     .setNumber(
       'flags',
       (settings.sharedPort ? CONSTANTS.CONFIG_F_SHARED_PORT : 0) |
-        (config.flows ? CONSTANTS.CONFIG_F_FLOWS : 0),
+        (config.flows ? CONSTANTS.CONFIG_F_FLOWS : 0) |
+        (config.xfrm ? CONSTANTS.CONFIG_F_XFRM : 0),
     ).bytes;
 }
 
@@ -82,6 +85,7 @@ export function decodeConfig(value: Buffer): InstalledConfig {
     stamp: image.number('stamp'),
     abi: image.number('abi'),
     flows: (image.number('flags') & CONSTANTS.CONFIG_F_FLOWS) !== 0,
+    xfrm: (image.number('flags') & CONSTANTS.CONFIG_F_XFRM) !== 0,
   };
 }
 

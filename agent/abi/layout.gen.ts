@@ -321,6 +321,14 @@ export const LAYOUT = {
       addr: { offset: 0, size: 16, count: 16 },
     },
   },
+  xfrm_rx: {
+    size: 24,
+    fields: {
+      peer: { offset: 0, size: 4 },
+      vni: { offset: 4, size: 4 },
+      local: { offset: 8, size: 16, count: 16 },
+    },
+  },
 } as const;
 
 /** type: enum bpf_map_type. Sizes in bytes. */
@@ -350,6 +358,7 @@ export const MAPS = {
   translated: { type: 9, keySize: 40, valueSize: 4, maxEntries: 16384 },
   tx_sa: { type: 1, keySize: 8, valueSize: 64, maxEntries: 65536 },
   vteps: { type: 1, keySize: 16, valueSize: 4, maxEntries: 65536 },
+  xfrm_rx: { type: 1, keySize: 20, valueSize: 24, maxEntries: 65536 },
 } as const;
 
 /** The #defines of abi.h. */
@@ -365,6 +374,10 @@ export const CONSTANTS = {
   OVERLAY_F_CLEAR: 2,
   CONFIG_F_SHARED_PORT: 1,
   CONFIG_F_FLOWS: 2,
+  CONFIG_F_XFRM: 4,
+  XFRM_MARK_VNI: 2751463424,
+  XFRM_MARK_SEALED: 2818572288,
+  XFRM_MARK_MASK: 4294918143,
   WAY_CLIENT: 2,
   WAY_SERVER: 4,
   POD_F_PERMISSIVE: 1,

@@ -14,7 +14,11 @@ import { cell, left, paint, type Tone, table } from './table';
 
 /** What doctor needs of other rooms and of the machine. */
 export interface DoctorParts {
-  probeKernel(folders: { readonly bpfDir: string; readonly pinDir: string }): Promise<KernelProbe>;
+  probeKernel(options: {
+    readonly bpfDir: string;
+    readonly pinDir: string;
+    readonly engine: Config['overlay']['engine'];
+  }): Promise<KernelProbe>;
   /** Errors: VxsealError 'identity' with the file and the remedy. */
   readIdentity(config: Config): Promise<checks.IdentityFacts>;
   readDevices(): Promise<checks.DeviceFacts>;
@@ -60,7 +64,7 @@ export async function examine(
   );
   const kernel = await attempt('kernel', async () => {
     const folders = { bpfDir: readKey(sources, 'bpfDir'), pinDir: readKey(sources, 'pinDir') };
-    const probe = await parts.probeKernel(folders);
+    const probe = await parts.probeKernel({ ...folders, engine: readKey(sources, 'overlay.engine') });
     return [checks.ok('kernel', probe.release), ...checks.kernelChecks(probe)];
   });
   const namespaces = checks.namespaceCheck(parts.readText('/proc/self/status') ?? '');

@@ -69,7 +69,7 @@ function nodeLines(status: Status, nowMs: number, colour: boolean): string[] {
   return [
     `node ${clean(node.name)}: ${ready}, up ${age(node.uptimeMs)}, ${epoch}, version ${clean(node.version)}`,
     clean(
-      `  overlay   ${node.overlayDevice}, VNI ${node.vni}, MTU ${node.mtuBytes}; pods ready: ${readyPods} of ${status.pods.length}`,
+      `  overlay   ${node.overlayDevice}, VNI ${node.vni}, MTU ${node.mtuBytes}, engine ${node.engine}; pods ready: ${readyPods} of ${status.pods.length}`,
     ),
     clean(`  underlay  ${node.vteps.join(', ') || NOTHING} on ${underlay || NOTHING}`),
     clean(`  bus       ${busText(bus)}`),

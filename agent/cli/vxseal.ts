@@ -30,10 +30,10 @@ async function keepMallocSmall(): Promise<void> {
 }
 
 const doctor: DoctorParts = {
-  probeKernel: async (folders) => {
+  probeKernel: async (options) => {
     const { loadNative } = await import('../kernel/native.js');
     const { probeKernel } = await import('../kernel/probe.js');
-    return await probeKernel(loadNative(), folders);
+    return await probeKernel(loadNative(), options);
   },
   readIdentity: async (config) => {
     const { loadIdentity } = await import('../identity/local.js');

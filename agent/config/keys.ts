@@ -199,6 +199,12 @@ export const KEYS: KeyTable = {
     fallback: () => 'auto',
     description: 'Switch threaded NAPI and GRO on for the underlay devices, and back at --cleanup.',
   },
+  'overlay.engine': {
+    type: values.choice('bpf', 'xfrm'),
+    fallback: () => 'bpf',
+    description:
+      "Who encrypts: our programs, or the kernel's own IPsec where it has ESP (docs/engines.md). Nodes of both mix.",
+  },
   'overlay.device': {
     type: values.deviceName,
     fallback: () => 'vxseal0',

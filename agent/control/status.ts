@@ -70,6 +70,8 @@ export interface NodeStatus {
     readonly mtuBytes: number;
   }[];
   readonly overlayDevice: string;
+  /** Who does the cipher (docs/engines.md). */
+  readonly engine: 'bpf' | 'xfrm';
   readonly prefixes: readonly { readonly vni: number; readonly prefixes: readonly string[] }[];
   readonly certificateNotAfterMs: number;
 }

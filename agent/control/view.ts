@@ -85,6 +85,7 @@ export function nodeView(
     mtuBytes: picture?.mtuBytes ?? 0,
     underlay: devices.map(({ name, ifindex, mtuBytes }) => ({ device: name, ifindex, mtuBytes })),
     overlayDevice: overlay.device,
+    engine: overlay.kernelOpens === true ? 'xfrm' : 'bpf',
     prefixes: overlay.prefixes,
   };
 }

@@ -29,6 +29,8 @@ export interface OverlayConfig {
   readonly permissivePrefixes?: readonly Prefix[];
   /** Ways between tenants; none by default. */
   readonly shared?: readonly SharedService[];
+  /** The kernel's own IPsec opens packets, and the VXLAN device's socket receives them. */
+  readonly kernelOpens?: true;
 }
 
 /** A peer that takes part: live, reachable over a family we share, with a number. */

@@ -149,6 +149,8 @@ export interface VxlanSpec {
   readonly mac: string;
   readonly port: number;
   readonly mtuBytes: number;
+  /** What its socket receives counts: UDP over IPv6 without a checksum is taken, as VXLAN in ESP has none. */
+  readonly receives?: true;
 }
 
 export interface DatapathSettings {

@@ -45,6 +45,7 @@ const node = record({
   mtuBytes: whole,
   underlay: list(record({ device: text, ifindex: whole, mtuBytes: whole })),
   overlayDevice: text,
+  engine: text,
   prefixes: prefixGroups,
   certificateNotAfterMs: real,
 });

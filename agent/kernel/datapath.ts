@@ -1,7 +1,14 @@
 // The Datapath port: programs, hooks, maps and pins as one object. Everything it makes is pinned and goes on working
 // without it; only detach(), remove() and destroy() end something.
 import { randomBytes } from 'node:crypto';
-import { ABI_VERSION, decodeConfig, encodeConfig, type InstalledConfig, MAP_LAYOUT } from '../abi/codec';
+import {
+  ABI_VERSION,
+  decodeConfig,
+  decodePeer,
+  encodeConfig,
+  encodePeerKey,
+  type InstalledConfig,
+} from '../abi/codec';
 import { decodeEvent, decodeFlow, encodeProbe } from '../abi/events';
 import type { PeerNumber } from '../core/ids';
 import type {
@@ -24,7 +31,9 @@ import type {
   SaTables,
   Table,
 } from '../ports';
+import { refuseOther } from './adopt';
 import { readClear, readDrops, readTraffic } from './counters';
+import { createEngine, type Engine, type EngineName, joinDrops, removeKernelSas } from './engine';
 import { attempt, isErrno, kernelError } from './fault';
 import type { Expedite } from './graceperiods';
 import { Hooks, type XdpChoice } from './hooks';
@@ -32,9 +41,9 @@ import type { Fd, Native } from './native';
 import { Pins } from './pins';
 import { PolicyMaps } from './policy';
 import { type LoadedPrograms, loadPrograms } from './programs';
-import { createSaTables } from './sas';
 import { createOverlayTable, createPeerTable, createPodTable, createSharedTable } from './tables';
 import { type MapUsage, MapUsages } from './usage';
+import { STATISTICS_FILE } from './xfrm/counters';
 
 const CONFIG_KEY = Buffer.alloc(4);
 /** Those that bpf/drop.h would make a 0 of. */
@@ -48,6 +57,10 @@ export interface DatapathOptions {
   readonly xdp: XdpChoice;
   /** Without it attaching and detaching take as long as the kernel likes. */
   readonly expedite?: Expedite;
+  /** Who does the cipher; default: our programs. */
+  readonly engine?: EngineName;
+  /** Another file than the kernel's of what its IPsec refused. */
+  readonly statistics?: string;
 }
 
 export function createDatapath(native: Native, options: DatapathOptions): Datapath {
@@ -62,7 +75,7 @@ interface Opened {
   readonly shared: Table<SharedEntry>;
   readonly peers: Table<PeerEntry>;
   readonly pods: Table<PodEntry>;
-  readonly sas: SaTables;
+  readonly engine: Engine;
   readonly policies: PolicyMaps;
   readonly usages: MapUsages;
   readonly ring: { close(): void };
@@ -84,9 +97,10 @@ class PinnedDatapath implements Datapath {
 
   open(): void {
     this.pins.prepare();
-    this.refuseOtherLayout();
+    refuseOther(this.native, this.pins, this.options.engine ?? 'bpf');
     const { native, pins } = this;
-    const programs = loadPrograms(native, this.options.bpfDir, pins.maps);
+    const { bpfDir, engine = 'bpf' } = this.options;
+    const programs = loadPrograms(native, bpfDir, pins.maps, engine);
     try {
       const map = (name: string) => programs.map(name);
       const hooks = new Hooks(native, pins, programs, this.options.xdp, this.options.expedite);
@@ -99,7 +113,7 @@ class PinnedDatapath implements Datapath {
         shared: createSharedTable(native, map('shared')),
         peers: createPeerTable(native, map('peers'), map('vteps'), map('peer_stats')),
         pods: createPodTable(native, map('pods'), map('endpoints')),
-        sas: createSaTables(native, map('tx_sa'), map('rx_sa')),
+        engine: this.engine(engine, programs),
         policies: new PolicyMaps(native, map),
         usages: new MapUsages(native, map),
         ring: attempt('open ring buffer of events', () =>
@@ -133,21 +147,25 @@ class PinnedDatapath implements Datapath {
   }
 
   get sas(): SaTables {
-    return this.use().sas;
+    return this.use().engine.sas;
   }
 
   settings(): DatapathSettings | undefined {
-    return this.installed()?.settings;
+    const settings = this.installed()?.settings;
+    return settings !== undefined && this.use().engine.isPrepared(settings) ? settings : undefined;
   }
 
   configure(settings: DatapathSettings, vxlanIfindex: number): void {
     const before = this.installed();
+    const { engine } = this.use();
+    engine.prepare(settings);
     const value = encodeConfig({
       settings,
       vxlanIfindex,
       cookie: before?.cookie ?? randomCookie(),
       stamp: before?.stamp ?? randomStamp(),
       flows: this.sampling,
+      xfrm: engine.name === 'xfrm',
     });
     attempt('write configuration of the data plane', () =>
       this.native.mapUpdate(this.map('config'), CONFIG_KEY, value),
@@ -167,7 +185,7 @@ class PinnedDatapath implements Datapath {
   }
 
   dropCounts(): DropCount[] {
-    return readDrops(this.native, this.map('drops'));
+    return joinDrops(readDrops(this.native, this.map('drops')), this.use().engine.drops());
   }
 
   clearTraffic(): ClearTraffic {
@@ -224,6 +242,7 @@ class PinnedDatapath implements Datapath {
       new Hooks(this.native, this.pins, NO_PROGRAMS, this.options.xdp, this.options.expedite);
     hooks.detachAll();
     this.close();
+    removeKernelSas(this.native);
     this.pins.removeAll();
   }
 
@@ -236,35 +255,28 @@ class PinnedDatapath implements Datapath {
     return this.use().programs.map(name);
   }
 
+  private engine(name: EngineName, programs: LoadedPrograms): Engine {
+    const { native } = this;
+    return createEngine(name, {
+      native,
+      statistics: this.options.statistics ?? STATISTICS_FILE,
+      map: (name) => programs.map(name),
+      settings: () => this.installed()?.settings,
+      peers: () => this.use().peers.list(),
+      peer: (number) => {
+        const key = encodePeerKey(number);
+        const value = attempt(`look up peer ${number}`, () => native.mapLookup(programs.map('peers'), key));
+        return value === undefined ? undefined : decodePeer(key, value);
+      },
+    });
+  }
+
   private installed(): InstalledConfig | undefined {
     const value = attempt('read configuration of the data plane', () =>
       this.native.mapLookup(this.map('config'), CONFIG_KEY),
     );
     const config = value === undefined ? undefined : decodeConfig(value);
     return config?.abi === ABI_VERSION && config.cookie !== 0n ? config : undefined;
-  }
-
-  /** A map pinned by a version with another layout must not be read with this one's eyes. */
-  private refuseOtherLayout(): void {
-    for (const [name, expected] of Object.entries(MAP_LAYOUT)) {
-      const pinned = this.pins.openMap(name);
-      if (pinned === undefined) continue;
-      try {
-        const found = attempt(`look at pinned map ${name}`, () => this.native.mapInfo(pinned));
-        if (found.keySize !== expected.keySize || found.valueSize !== expected.valueSize) {
-          throw otherLayout(name, `entries of ${found.keySize} + ${found.valueSize} bytes`);
-        }
-        if (name === 'config') this.refuseOtherAbi(pinned);
-      } finally {
-        pinned.close();
-      }
-    }
-  }
-
-  private refuseOtherAbi(config: Fd): void {
-    const value = attempt('read pinned configuration', () => this.native.mapLookup(config, CONFIG_KEY));
-    const abi = value === undefined ? 0 : decodeConfig(value).abi;
-    if (abi !== 0 && abi !== ABI_VERSION) throw otherLayout('config', `layout ${abi}`);
   }
 
   private receive(record: Buffer): void {
@@ -289,16 +301,6 @@ const NO_PROGRAMS: LoadedPrograms = {
   },
   close: () => {},
 };
-
-function otherLayout(map: string, found: string): KernelError {
-  return new KernelError(
-    `adopt pinned map ${map}`,
-    22,
-    'EINVAL',
-    `it was made by another version (${found}, this version has layout ${ABI_VERSION}): ` +
-      'run that version, or remove its data plane with "vxseal agent --cleanup" and start again',
-  );
-}
 
 /** Never 0: a zero entry of the map would be valid. */
 function randomCookie(): bigint {

@@ -6,11 +6,14 @@ import { dirname, join } from 'node:path';
 import { FlagsNew, rt } from 'netlink';
 import { KernelError } from '../errors';
 import type { KernelProbe } from '../ports';
+import type { EngineName } from './engine';
 import { isErrno, kernelError } from './fault';
 import { writeLink } from './link';
 import type { Native } from './native';
-import { PROGRAM_NAMES } from './programs';
+import { objectOf, PROGRAM_NAMES } from './programs';
 import { RtNetlink } from './rtnetlink';
+import { ESP_REMEDY, tryEsp } from './xfrm/probe';
+import { XfrmSocket } from './xfrm/socket';
 
 type Check = KernelProbe['checks'][number];
 
@@ -22,6 +25,8 @@ const LOOPBACK_IFINDEX = 1;
 export interface ProbeOptions {
   readonly bpfDir: string;
   readonly pinDir: string;
+  /** That is to be used; default: our programs. */
+  readonly engine?: EngineName;
 }
 
 /** Never throws for what the kernel lacks: each check says it, with its remedy. */
@@ -30,12 +35,13 @@ export async function probeKernel(native: Native, options: ProbeOptions): Promis
     release: release(),
     checks: [
       capabilities(),
-      ...programs(native, options.bpfDir),
+      ...programs(native, options.bpfDir, options.engine ?? 'bpf'),
       tcx(native, options.bpfDir),
       jit(),
       bpffs(native, options.pinDir),
       btf(),
       await vxlan(),
+      esp(native, options.engine ?? 'bpf'),
     ],
   };
 }
@@ -54,10 +60,10 @@ function capabilities(): Check {
 }
 
 /** Loads every object with maps of its own, so that nothing in use is touched. */
-function programs(native: Native, bpfDir: string): Check[] {
+function programs(native: Native, bpfDir: string, engine: EngineName): Check[] {
   return PROGRAM_NAMES.map((program) => {
     const name = `program ${program}`;
-    const path = join(bpfDir, `${program}.bpf.o`);
+    const path = join(bpfDir, `${objectOf(program, engine)}.bpf.o`);
     if (!existsSync(path)) return failed(name, `${path} is missing`, 'run scripts/build, or set bpfDir');
     try {
       const { programs: loaded, maps } = native.loadObject(path, {});
@@ -143,6 +149,21 @@ async function vxlan(): Promise<Check> {
   } finally {
     socket.close();
   }
+}
+
+/** Missed only by the engine that needs it. */
+function esp(native: Native, engine: EngineName): Check {
+  const name = 'IPsec';
+  const socket = new XfrmSocket(native);
+  const [four, six] = [tryEsp(socket, 4), tryEsp(socket, 6)];
+  const missing = [four === undefined ? [] : ['IPv4'], six === undefined ? [] : ['IPv6']].flat();
+  const why = four ?? six;
+  if (why === undefined)
+    return passed(name, 'of the kernel has ESP with ChaCha20-Poly1305: overlay.engine may be xfrm');
+  const detail = `of the kernel has no ESP with ChaCha20-Poly1305 over ${missing.join(' and ')} (${why})`;
+  return engine === 'xfrm'
+    ? failed(name, detail, ESP_REMEDY)
+    : passed(name, `${detail}; only overlay.engine xfrm needs it`);
 }
 
 const passed = (name: string, detail: string): Check => ({ name, ok: true, detail, remedy: '' });

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProgramName } from '../core/state';
 import { KernelError } from '../errors';
+import type { EngineName } from './engine';
 import { attempt, kernelError } from './fault';
 import type { Fd, LoadedObject, Native } from './native';
 
@@ -31,6 +32,10 @@ export const ATTACH_POINTS: Readonly<Record<ProgramName, AttachPoint>> = {
   fence: { direction: 'egress', tc: 'fence' },
 };
 
+/** Object of a program, without its ending. With the kernel's IPsec as engine `open` is another under the same names. */
+export const objectOf = (name: ProgramName, engine: EngineName): string =>
+  name === 'open' && engine === 'xfrm' ? 'handover' : name;
+
 export const PROGRAM_NAMES = Object.keys(ATTACH_POINTS) as readonly ProgramName[];
 
 export function isProgramName(text: string): text is ProgramName {
@@ -52,7 +57,13 @@ export interface LoadedPrograms {
  * Loads every object of `bpfDir`; maps are taken from `<pinDir>/maps` or made there.
  * @throws KernelError naming the program; for one that the kernel refused, with the verifier's last lines.
  */
-export function loadPrograms(native: Native, bpfDir: string, pinRoot: string): LoadedPrograms {
+export function loadPrograms(
+  native: Native,
+  bpfDir: string,
+  pinRoot: string,
+  engine: EngineName,
+): LoadedPrograms {
+  const pathOf = (name: ProgramName): string => join(bpfDir, `${objectOf(name, engine)}.bpf.o`);
   const programs = new Map<string, Fd>();
   const maps = new Map<string, Fd>();
   const close = () => {
@@ -60,7 +71,7 @@ export function loadPrograms(native: Native, bpfDir: string, pinRoot: string): L
   };
   try {
     for (const name of PROGRAM_NAMES) {
-      const object = loadObject(native, name, join(bpfDir, `${name}.bpf.o`), pinRoot);
+      const object = loadObject(native, name, pathOf(name), pinRoot);
       for (const [program, { fd }] of Object.entries(object.programs)) programs.set(program, fd);
       for (const [map, fd] of Object.entries(object.maps)) keepFirst(maps, map, fd);
     }
@@ -76,7 +87,7 @@ export function loadPrograms(native: Native, bpfDir: string, pinRoot: string): L
     program: (name) => find(programs, name, 'program'),
     map: (name) => find(maps, name, 'map'),
     names: [...programs.keys()],
-    copy: (of, name) => copyProgram(native, of, name, join(bpfDir, `${of}.bpf.o`), pinRoot),
+    copy: (of, name) => copyProgram(native, of, name, pathOf(of), pinRoot),
     close,
   };
 }

@@ -125,7 +125,7 @@ function fingerprintOf(struct: 'tx_sa' | 'rx_sa', value: Buffer): string {
 }
 
 /** Keys are wiped once they have done their work: what is left of one is a key that everybody has. */
-function requireKey(op: string, { key }: SaKeys): void {
+export function requireKey(op: string, { key }: SaKeys): void {
   if (key.every((byte) => byte === 0)) throw new Error(`${op}: its key was wiped`);
 }
 

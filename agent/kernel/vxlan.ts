@@ -23,7 +23,13 @@ export function createdVxlan(spec: VxlanSpec): LinkChange {
     mtuBytes: spec.mtuBytes,
     gsoMaxSegs: GSO_MAX_SEGS,
     kind: 'vxlan',
-    vxlan: { port, collectMetadata: 1, learning: 0, udpCsum: 0 },
+    vxlan: {
+      port,
+      collectMetadata: 1,
+      learning: 0,
+      udpCsum: 0,
+      ...(spec.receives === true ? { udpZeroCsum6Rx: 1 } : {}),
+    },
   };
 }
 

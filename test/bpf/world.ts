@@ -53,6 +53,8 @@ export interface Sa {
 
 export const ESN = 1;
 export const RAW = 2;
+/** CONFIG_F_XFRM */
+export const XFRM = 4;
 
 export class World {
   readonly #dir = mkdtempSync(join(tmpdir(), 'vxseal-world-'));
@@ -178,6 +180,13 @@ export class World {
     native.mapUpdate(this.map('rx_sa'), key, value);
   }
 
+  /** An SA that the kernel's own IPsec opens. */
+  xfrmRx(vni: number, peer: number, source: string, local: string, spi: number): void {
+    const key = Buffer.concat([Buffer.alloc(4), mapped(source)]);
+    key.writeUInt32BE(spi, 0);
+    native.mapUpdate(this.map('xfrm_rx'), key, Buffer.concat([u32(peer, vni), mapped(local)]));
+  }
+
   /** Packets authenticated under an SA. */
   received(spi: number, source: string): bigint {
     const key = Buffer.concat([Buffer.alloc(4), mapped(source)]);
@@ -222,9 +231,10 @@ export class World {
   tc(
     program: string,
     frame: Buffer,
-    given: { cb?: readonly number[]; gsoSize?: number } = {},
+    given: { cb?: readonly number[]; gsoSize?: number; mark?: number } = {},
   ): TestRunResult {
     const ctx = Buffer.alloc(192); // struct __sk_buff
+    ctx.writeUInt32LE(given.mark ?? 0, 8);
     ctx.writeUInt32LE(1, 40); // ifindex
     (given.cb ?? []).forEach((value, i) => {
       ctx.writeUInt32LE(value, 48 + 4 * i);

@@ -3,6 +3,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { Fd, LinkInfo, LoadedObject, Native } from '../../agent/kernel/native';
+import { FakeXfrm } from './xfrm';
 
 export interface FakeMap {
   readonly name: string;
@@ -56,6 +57,7 @@ export class FakeKernel {
   /** In order: "attachTcx steer 7 ingress". */
   readonly calls: string[] = [];
   readonly wiped: Uint8Array[] = [];
+  readonly ipsec = new FakeXfrm();
   ringListener: ((record: Buffer) => void) | undefined;
   tcx = true;
   xdp: ('native' | 'generic')[] = ['native', 'generic'];
@@ -248,6 +250,7 @@ export function fakeNative(kernel: FakeKernel, programs: (file: string) => strin
       kernel.enter(`sendFrame ${ifindex}`);
       kernel.frames.push({ ifindex, frame: Buffer.from(frame) });
     },
+    netlinkRequest: (protocol, message) => kernel.ipsec.request(protocol, message),
     isBpffs: () => true,
     mountBpffs: () => kernel.enter('mountBpffs'),
     wipe(bytes) {

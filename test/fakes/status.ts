@@ -120,6 +120,7 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
       mtuBytes: 1408,
       underlay: [{ device: 'eth0', ifindex: 2, mtuBytes: 1500 }],
       overlayDevice: 'vxseal0',
+      engine: 'bpf',
       prefixes: [{ vni: 1, prefixes: ['10.244.1.0/24'] }],
       certificateNotAfterMs: NOW_MS + 20 * 86_400_000,
     },

@@ -80,6 +80,14 @@ describe('ensureVxlan', () => {
     expect(addresses.map(({ address }) => address)).toEqual(['192.0.0.8']);
   });
 
+  test('only a device whose socket receives takes UDP over IPv6 without a checksum', async () => {
+    const { ifindex } = await netlink.ensureVxlan(SPEC);
+    expect(ipLink('vxseal0').linkinfo.info_data).toMatchObject({ udp_zero_csum6_rx: false });
+    await netlink.removeLink(ifindex);
+    await netlink.ensureVxlan({ ...SPEC, receives: true });
+    expect(ipLink('vxseal0').linkinfo.info_data).toMatchObject({ udp_zero_csum6_rx: true });
+  });
+
   test('a second call changes nothing', async () => {
     const first = await netlink.ensureVxlan(SPEC);
     const before = namespace.run('ip', '-d', 'link', 'show', 'vxseal0');

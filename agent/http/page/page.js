@@ -226,7 +226,7 @@
     const refused = bus.refusedRecords.map(({ reason, count }) => `${reason} ${count}`).join(', ');
     const sync = bus.connected ? (bus.inSync ? 'in sync' : 'being read') : `not connected${bus.error ? `: ${bus.error}` : ''}`;
     drawPairs(byId('node'), [
-      ['Overlay', `${node.overlayDevice}, VNI ${node.vni}, MTU ${node.mtuBytes}`],
+      ['Overlay', `${node.overlayDevice}, VNI ${node.vni}, MTU ${node.mtuBytes}, engine ${node.engine}`],
       ['Prefixes', node.prefixes.flatMap(({ prefixes }) => prefixes).join(', ')],
       ['Underlay', `${node.vteps.join(', ')} on ${node.underlay.map(({ device, mtuBytes }) => `${device} (${mtuBytes})`).join(', ')}`],
       ['Bus', `${bus.type}: ${sync}${bus.lastSeenMs > 0 ? `, last seen ${age(bus.stalenessMs)} ago` : ''}`],

@@ -31,6 +31,7 @@ describe('config', () => {
     cookie: 0x1122334455667788n,
     stamp: 0x1234,
     flows: false,
+    xfrm: false,
   };
   const image = bytes(
     '8877665544332211',
@@ -57,6 +58,11 @@ describe('config', () => {
     const watched = codec.encodeConfig({ ...config, flows: true });
     expect(hex(watched.subarray(40, 44))).toBe('03000000');
     expect(codec.decodeConfig(watched)).toEqual({ ...config, flows: true, abi: codec.ABI_VERSION });
+  });
+  test("with the kernel's own IPsec as engine", () => {
+    const other = codec.encodeConfig({ ...config, xfrm: true });
+    expect(hex(other.subarray(40, 44))).toBe('05000000');
+    expect(codec.decodeConfig(other)).toEqual({ ...config, xfrm: true, abi: codec.ABI_VERSION });
   });
   test('a port that does not fit', () => {
     const wrong = { ...config, settings: { ...config.settings, vxlanPort: 65536 } };

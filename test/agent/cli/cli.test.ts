@@ -95,7 +95,7 @@ describe('status', () => {
     expect([code, err]).toEqual([0, '']);
     expect(`\n${out}\n`).toBe(`
 node node1: ready, up 2h13m, epoch 4, version 0.1.0
-  overlay   vxseal0, VNI 1, MTU 1408; pods ready: 1 of 1
+  overlay   vxseal0, VNI 1, MTU 1408, engine bpf; pods ready: 1 of 1
   underlay  192.0.2.1 on eth0 (1500)
   bus       directory: in sync, last seen 2s ago; records refused: bad-signature 2
   labels    from the runtime; messages refused: protobuf 1

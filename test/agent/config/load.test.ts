@@ -98,6 +98,7 @@ test('every key can be given in each of the three ways, and says the same', () =
     'underlay.sharedPort': { text: 'true', yaml: true },
     'underlay.xdp': { text: 'tc', yaml: 'tc' },
     'underlay.tune': { text: 'off', yaml: 'off' },
+    'overlay.engine': { text: 'xfrm', yaml: 'xfrm' },
     'overlay.device': { text: 'v0', yaml: 'v0' },
     'overlay.vni': { text: '77', yaml: 77 },
     'overlay.port': { text: '5000', yaml: 5000 },

@@ -335,6 +335,8 @@ test('settings and device agree', () => {
     sharedPort: false,
   });
   expect(vxlan).toEqual({ name: 'vxseal0', mac: settings.mac, port: 4790, mtuBytes: 1408 });
+  const opened = desired(input({ config: { ...CONFIG, kernelOpens: true } }));
+  expect(opened.vxlan).toEqual({ ...vxlan, receives: true });
 });
 
 test('the order of what comes in does not matter', () => {

@@ -10,16 +10,22 @@ let kernel: FakeKernel;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'vxseal-probe-'));
-  for (const name of PROGRAM_NAMES) writeFileSync(join(folder, `${name}.bpf.o`), '');
+  for (const name of [...PROGRAM_NAMES, 'handover']) writeFileSync(join(folder, `${name}.bpf.o`), '');
   kernel = new FakeKernel({});
   kernel.devices.add(1);
 });
 
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-async function probe() {
-  const native = fakeNative(kernel, (file) => (file === 'open' ? ['open_xdp', 'open_tc'] : [file]));
-  const { checks } = await probeKernel(native, { bpfDir: folder, pinDir: join(folder, 'pins') });
+async function probe(engine?: 'xfrm') {
+  const native = fakeNative(kernel, (file) =>
+    ['open', 'handover'].includes(file) ? ['open_xdp', 'open_tc'] : [file],
+  );
+  const { checks } = await probeKernel(native, {
+    bpfDir: folder,
+    pinDir: join(folder, 'pins'),
+    ...(engine === undefined ? {} : { engine }),
+  });
   return (name: string) => checks.find((check) => check.name === name);
 }
 
@@ -63,4 +69,22 @@ test('a missing object says how it is made', async () => {
 test('without tcx the lower path is named and is no failure', async () => {
   kernel.tcx = false;
   expect((await probe())('tcx')).toMatchObject({ ok: true, detail: expect.stringMatching(/clsact.*EINVAL/) });
+});
+
+test("the kernel's IPsec is tried and leaves nothing", async () => {
+  expect((await probe('xfrm'))('IPsec')).toMatchObject({ ok: true, remedy: '' });
+  expect(kernel.ipsec.states.size).toBe(0);
+  expect(kernel.ipsec.changes).toHaveLength(4);
+});
+
+test('a kernel without IPsec is no failure but for the engine that needs it', async () => {
+  kernel.ipsec.missing = errno('EPROTONOSUPPORT', 93);
+  expect((await probe())('IPsec')).toMatchObject({
+    ok: true,
+    detail: expect.stringContaining('EPROTONOSUPPORT'),
+  });
+  expect((await probe('xfrm'))('IPsec')).toMatchObject({
+    ok: false,
+    remedy: expect.stringContaining('overlay.engine'),
+  });
 });

@@ -16,6 +16,7 @@ export const SHAPES: Readonly<Record<string, MapShape>> = {
   vteps: { keySize: 16, valueSize: 4 },
   tx_sa: { keySize: 8, valueSize: 64 },
   rx_sa: { keySize: 20, valueSize: 1104 },
+  xfrm_rx: { keySize: 20, valueSize: 24 },
   pods: { keySize: 4, valueSize: 24 },
   endpoints: { keySize: 20, valueSize: 8 },
   drops: { keySize: 8, valueSize: 16 },
