@@ -76,6 +76,10 @@ function featureTable(ran: readonly Ran[]): string {
       'its IPsec, our end on the kernel of the machine that tests',
       ...column(({ interopAcross }) => held(interopAcross)),
     ],
+    [
+      "nodes whose engine is the kernel's own IPsec (docs/engines.md)",
+      ...column(({ engines }) => held(engines)),
+    ],
     ['lab of two nodes with real agents', ...column(({ lab }) => held(lab))],
   ]);
 }

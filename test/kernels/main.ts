@@ -16,7 +16,7 @@ import { failuresOf, type KernelResult, summary, totals } from './report';
 import { keep, kept } from './results';
 import type { Suite } from './suite';
 
-const STEPS = ['loads', 'suite', 'inside', 'across', 'lab'] as const;
+const STEPS = ['loads', 'suite', 'inside', 'across', 'engine', 'lab'] as const;
 type Step = (typeof STEPS)[number];
 const USAGE = `usage: scripts/test-kernels [--steps ${STEPS.join(',')}] [--tests PATTERN,…] [--slice] [--docs] [--jobs N] [6.1|6.12|newest|arm64|RELEASE]...`;
 const SUITE_FOLDERS = ['test/bpf/', 'test/netns/', 'test/native/'];
@@ -143,17 +143,25 @@ async function tryKernel(kernel: Kernel, { steps, slice, tests }: Options): Prom
     const interopInside = await step('inside', (on) =>
       inside<Proof[]>(on, 'interop/local.js', slice ? ['udp'] : []),
     );
+    const engines = await step('engine', (on) => inside<Proof[]>(on, 'engine/local.js', [], LAB_TIMEOUT_MS));
     const limitMs = slice ? SLICE_SUITE_TIMEOUT_MS : SUITE_TIMEOUT_MS;
     const suite = await step('suite', (on) =>
       inside<Suite>(on, 'suite.js', [String(limitMs), ...tests], limitMs),
     );
     const lab = await step('lab', (on) => inside<Proof[]>(on, 'lab.js', [], LAB_TIMEOUT_MS));
     const loads = await step('loads', (on) => inside<Loads>(on, 'loads.js', [kernel.release]));
-    return { release: kernel.release, loads, suite, interopInside, interopAcross, lab, errors };
+    return { release: kernel.release, loads, suite, interopInside, interopAcross, engines, lab, errors };
   } catch (cause) {
     errors.push(cause instanceof Error ? cause.message : String(cause));
     const none = { loads: undefined, suite: undefined, interopInside: undefined };
-    return { release: kernel.release, ...none, interopAcross: undefined, lab: undefined, errors };
+    return {
+      release: kernel.release,
+      ...none,
+      interopAcross: undefined,
+      engines: undefined,
+      lab: undefined,
+      errors,
+    };
   } finally {
     leftovers.delete(remove);
     await machine?.close();
@@ -163,7 +171,7 @@ async function tryKernel(kernel: Kernel, { steps, slice, tests }: Options): Prom
 
 /** Its columns are those of the others: the cipher's cases stand where the suite does. */
 async function tryOtherProcessor(): Promise<KernelResult> {
-  const none = { interopInside: undefined, interopAcross: undefined, lab: undefined };
+  const none = { interopInside: undefined, interopAcross: undefined, engines: undefined, lab: undefined };
   try {
     const { release, programs, passed, failed } = await tryArm64();
     say(`${release}: done`);
@@ -200,6 +208,7 @@ function print(results: readonly KernelResult[]): void {
     for (const proof of [
       ...(result.interopInside ?? []),
       ...(result.interopAcross ?? []),
+      ...(result.engines ?? []),
       ...(result.lab ?? []),
     ])
       if (proof.ok) console.log(`ok on ${result.release}: ${proof.name}: ${proof.detail}`);

@@ -15,6 +15,8 @@ export interface KernelResult {
   readonly interopInside: readonly Proof[] | undefined;
   /** Our end on this machine's kernel, the other on that one. */
   readonly interopAcross: readonly Proof[] | undefined;
+  /** Nodes whose engine is that kernel's IPsec. */
+  readonly engines: readonly Proof[] | undefined;
   readonly lab: readonly Proof[] | undefined;
   /** What kept a step from its end. */
   readonly errors: readonly string[];
@@ -39,11 +41,13 @@ export function failuresOf(result: KernelResult): string[] {
   const empty = [
     ...(loads?.programs.length === 0 ? ['no program was tried'] : []),
     ...(suite !== undefined && total.passed === 0 && total.failed.length === 0 ? ['no test passed'] : []),
-    ...[result.interopInside, result.interopAcross, result.lab].flatMap((proofs) =>
+    ...[result.interopInside, result.interopAcross, result.engines, result.lab].flatMap((proofs) =>
       proofs?.length === 0 ? ['a step without a proof'] : [],
     ),
   ];
-  const proofs = [...(result.interopInside ?? []), ...(result.interopAcross ?? []), ...(result.lab ?? [])];
+  const proofs = [result.interopInside, result.interopAcross, result.engines, result.lab].flatMap(
+    (each) => each ?? [],
+  );
   const unproved = proofs.flatMap(({ name, ok, detail }) => (ok ? [] : [`${name}: ${detail}`]));
   return [...errors, ...empty, ...refused, ...notAttached, ...total.failed, ...unproved];
 }
@@ -102,13 +106,14 @@ export function renderTable(rows: readonly (readonly string[])[]): string {
 
 /** The table with which a run ends. */
 export function summary(results: readonly KernelResult[]): string {
-  const head = ['KERNEL', 'LOADS', 'SUITE', 'INTEROP INSIDE', 'INTEROP ACROSS', 'LAB', 'VERDICT'];
+  const head = ['KERNEL', 'LOADS', 'SUITE', 'INTEROP INSIDE', 'INTEROP ACROSS', 'ENGINE', 'LAB', 'VERDICT'];
   const rows = results.map((result) => [
     result.release,
     loadsCell(result.loads),
     suiteCell(result.suite),
     held(result.interopInside),
     held(result.interopAcross),
+    held(result.engines),
     held(result.lab),
     failuresOf(result).length === 0 ? 'ok' : 'FAIL',
   ]);

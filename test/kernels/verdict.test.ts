@@ -42,6 +42,7 @@ const held: KernelResult = {
   suite: { 'a.test.ts': tests({ passed: 1 }) },
   interopInside: [{ name: 'IPv4 UDP', ok: true, detail: '' }],
   interopAcross: undefined,
+  engines: undefined,
   lab: undefined,
   errors: [],
 };
@@ -61,6 +62,8 @@ test('a run holds at the budget, and not above it, nor with anything refused, lo
     { ...held, suite: {} },
     { ...held, interopInside: [{ name: 'IPv4 UDP', ok: false, detail: 'XfrmInError +1' }] },
     { ...held, interopInside: [] },
+    { ...held, engines: [{ name: 'xfrm', ok: false, detail: '1 frame in clear' }] },
+    { ...held, engines: [] },
     { ...held, errors: ['suite: it hung'] },
   ])
     expect(failuresOf(bad)).toHaveLength(1);

@@ -98,6 +98,7 @@ export function writeConfig(lab: LabLayout, node: NodeLayout): void {
       tune: lab.shape.offloads ? 'auto' : 'off', // it would switch GRO on
     },
     overlay: {
+      engine: lab.shape.engines[node.index - 1] ?? 'bpf',
       vni: VNI,
       port: VXLAN_PORT,
       prefixes: vnisOf(lab.shape).map((vni) => ({ vni, prefixes: node.prefixes })),

@@ -42,6 +42,8 @@ export interface LabShape {
   readonly bus: 'directory' | 'kafka';
   /** Root filesystem of an image whose agent runs on the nodes; "": the one that is built here. */
   readonly image: string;
+  /** Who encrypts on each node; a node without an entry uses the programs. */
+  readonly engines: readonly ('bpf' | 'xfrm')[];
 }
 
 export const PLAIN_SHAPE: LabShape = {
@@ -56,6 +58,7 @@ export const PLAIN_SHAPE: LabShape = {
   policies: false,
   bus: 'directory',
   image: '',
+  engines: [],
 };
 
 export interface PodLayout {

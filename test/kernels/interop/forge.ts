@@ -7,10 +7,19 @@ const IV_BYTES = 8;
 const IPV6_BYTES = 40;
 const UDP_CHECKSUM_AT = 6;
 
-/** The frame with its ESP packet opened and sealed again: valid, of the same length. */
-export function resealed(frame: Buffer, keys: EspKeys, spi: number, sequence: bigint): Buffer {
+/**
+ * The frame with its ESP packet opened and sealed again: valid, of the same length.
+ * @param change of what is inside (UDP, VXLAN, frame), of the same length
+ */
+export function resealed(
+  frame: Buffer,
+  keys: EspKeys,
+  spi: number,
+  sequence: bigint,
+  change: (payload: Buffer) => Buffer = (payload) => payload,
+): Buffer {
   const { esp } = parseOuter(frame);
-  const { payload } = openEsp(esp, keys);
+  const payload = change(openEsp(esp, keys).payload);
   const iv = Buffer.alloc(IV_BYTES);
   iv.writeBigUInt64BE(sequence);
   return withEsp(frame, sealEsp(withTrailer(payload), keys, spi, sequence, iv));

@@ -17,6 +17,8 @@ export interface Side {
   readonly vtep: Readonly<Record<4 | 6, IpAddress>>;
   /** Inside the tunnel. */
   readonly inner: Readonly<Record<4 | 6, IpAddress>>;
+  /** Of the pods, on the node. */
+  readonly gateway: Readonly<Record<4 | 6, IpAddress>>;
   readonly prefix: Readonly<Record<4 | 6, string>>;
   readonly mac: string;
 }
@@ -25,6 +27,7 @@ const side = (name: string, number: number): Side => ({
   name: name as NodeName,
   vtep: { 4: `192.0.2.${number}` as IpAddress, 6: `fd00:c0de::${number}` as IpAddress },
   inner: { 4: `10.244.${number}.2` as IpAddress, 6: `fd00:244:${number}::2` as IpAddress },
+  gateway: { 4: `10.244.${number}.1` as IpAddress, 6: `fd00:244:${number}::1` as IpAddress },
   prefix: { 4: `10.244.${number}.0/24`, 6: `fd00:244:${number}::/64` },
   mac: `02:00:5e:00:53:0${number}`,
 });

@@ -37,7 +37,7 @@ export async function interop(
   cases: readonly Case[],
 ): Promise<Proof[]> {
   const proofs: Proof[] = [];
-  const ours = new OurNode(wire.netns, 'auto');
+  const ours = new OurNode(wire.netns);
   const foreign = new Foreign(runner);
   try {
     const hooks = await ours.open();
@@ -80,7 +80,7 @@ async function readings({ ours, foreign }: Scene): Promise<Map<string, number>> 
 }
 
 /** Counters that moved: "XfrmInNoStates +1". */
-function moved(before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): string[] {
+export function moved(before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): string[] {
   return [...after].flatMap(([name, count]) => {
     const by = count - (before.get(name) ?? 0);
     return by === 0 ? [] : [`${name} +${by}`];
@@ -96,7 +96,7 @@ function expectSame(
   if (found.length > 0) throw new Error(`${what}: ${found.join(', ')}`);
 }
 
-const ping = (to: string, bytes: number, count = 1): string[] =>
+export const ping = (to: string, bytes: number, count = 1): string[] =>
   `ping -n -q -c ${count} -W 3 -M do -s ${bytes} ${to}`.split(' ');
 
 /** Both inner families, both ways, up to the largest packet. @returns how many. */
@@ -167,7 +167,7 @@ async function rotate({ ours, foreign }: Scene, chosen: Case, old: Keys): Promis
   return fresh;
 }
 
-const espKeys = ({ key, salt }: Keys['toOurs']) => ({
+export const espKeys = ({ key, salt }: Keys['toOurs']) => ({
   key: Buffer.from(key),
   salt: Buffer.from(salt),
   esn: true,

@@ -70,6 +70,48 @@ export class Wire {
     }
   }
 
+  /** Every frame that passes the filter while `provoke` runs. */
+  async watch(filter: string, provoke: () => Promise<unknown>): Promise<Buffer[]> {
+    const dir = mkdtempSync(join(tmpdir(), 'vxseal-watch-'));
+    const file = join(dir, 'pcap');
+    const argv = [
+      'tcpdump',
+      '--immediate-mode',
+      '-i',
+      'wire',
+      '-w',
+      file,
+      '-U',
+      '-s',
+      '0',
+      '-Z',
+      'root',
+      filter,
+    ];
+    const [program = '', ...args] = inNetns(this.netns.name, argv);
+    const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    try {
+      let said = '';
+      child.stderr.on('data', (chunk) => {
+        said += chunk;
+      });
+      const ended = () => child.exitCode !== null || child.signalCode !== null;
+      await until(
+        'tcpdump listens',
+        CAPTURE_TIMEOUT_MS,
+        () => (said.includes('listening on') ? true : undefined),
+        () => said,
+      );
+      await provoke();
+      child.kill('SIGINT');
+      await until('tcpdump ends', CAPTURE_TIMEOUT_MS, () => (ended() ? true : undefined));
+      return readPcap(readFileSync(file)).map((frame) => Buffer.from(frame));
+    } finally {
+      child.kill('SIGKILL');
+      rmSync(dir, { recursive: true, force: true });
+    }
+  }
+
   /** Puts the frame before the end behind that port. */
   send(port: string, frame: Buffer): void {
     const [{ ifindex }] = JSON.parse(this.netns.run(...words(`ip -j link show dev ${port}`))) as [
