@@ -143,7 +143,10 @@ async function tryKernel(kernel: Kernel, { steps, slice, tests }: Options): Prom
     const interopInside = await step('inside', (on) =>
       inside<Proof[]>(on, 'interop/local.js', slice ? ['udp'] : []),
     );
-    const engines = await step('engine', (on) => inside<Proof[]>(on, 'engine/local.js', [], LAB_TIMEOUT_MS));
+    const engines = await step('engine', async (on) => [
+      ...(await inside<Proof[]>(on, 'engine/local.js', [], LAB_TIMEOUT_MS)),
+      ...(await inside<Proof[]>(on, 'engine/agents.js', [], LAB_TIMEOUT_MS)),
+    ]);
     const limitMs = slice ? SLICE_SUITE_TIMEOUT_MS : SUITE_TIMEOUT_MS;
     const suite = await step('suite', (on) =>
       inside<Suite>(on, 'suite.js', [String(limitMs), ...tests], limitMs),
