@@ -5,9 +5,9 @@ import { cpus, release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { packageRoot } from '../lab/layout';
 import { measureCipher } from '../lab/proofs/cipher';
-import { labExists, teardown } from '../lab/teardown';
 import { ask, buildAskProgram, type Figures, startServers, tcpStreams, udpFlood } from './load';
-import { buildScene, type Contestant } from './scene';
+import type { Contestant } from './others';
+import { buildScene, removeScene, sceneExists } from './scene';
 
 interface Load {
   readonly name: string;
@@ -194,27 +194,24 @@ function ceiling(
 
 async function main(): Promise<void> {
   const options = parseOptions(process.argv.slice(2));
-  if (labExists(options.name))
+  if (sceneExists(options.name))
     throw new Error(`${options.name} is there already: scripts/lab down --name ${options.name}`);
   buildAskProgram();
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.once(signal, () => {
-      teardown(options.name);
+      removeScene(options.name);
       process.exit(130);
     });
   const wanted = (name: string): boolean =>
     options.only.length === 0 || options.only.some((prefix) => name.startsWith(prefix));
   try {
-    const others = ['nebula', 'wireguard-go'].some(wanted);
     const scene = {
       name: options.name,
       underlayMtuBytes: options.mtuBytes,
-      others,
+      wants: wanted,
       underlay: options.underlay,
     };
-    const contestants = (await buildScene(scene, (text) => console.error(text))).filter(({ name }) =>
-      wanted(name),
-    );
+    const contestants = await buildScene(scene, (text) => console.error(text));
     const loads = LOADS.filter((load) => load.quick || !options.quick);
     const { measured, cipher } = await measure(contestants, loads, options);
     const model = /model name\s*:\s*(.*)/.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? 'unknown';
@@ -232,7 +229,7 @@ async function main(): Promise<void> {
     for (const line of ceiling(contestants, measured, cipher)) console.log(line);
     console.log(`every figure: ${options.json}`);
   } finally {
-    teardown(options.name);
+    removeScene(options.name);
   }
 }
 
