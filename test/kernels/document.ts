@@ -1,5 +1,5 @@
 // docs/kernel-support.md from what runs found: every cell is a finding, and nothing in it is edited by hand.
-import type { Attempt, Loads } from './loads';
+import type { Attempt, LoadedProgram, Loads } from './loads';
 import {
   held,
   INSNS_BUDGET,
@@ -12,11 +12,15 @@ import {
 } from './report';
 
 /** Instructions by program and kernel. */
+/** `handover` has programs under the names of another object's, in whose place it is loaded. */
+const nameOf = ({ object, program }: LoadedProgram): string =>
+  program.startsWith(object) ? program : `${object}: ${program}`;
+
 export function insnsTable(results: readonly KernelResult[]): string {
   const loads = results.flatMap((result) => result.loads ?? []);
-  const names = [...new Set(loads.flatMap(({ programs }) => programs.map(({ program }) => program)))];
+  const names = [...new Set(loads.flatMap(({ programs }) => programs.map(nameOf)))];
   const cell = (load: Loads, name: string): string => {
-    const found = load.programs.find(({ program }) => program === name);
+    const found = load.programs.find((program) => nameOf(program) === name);
     return found === undefined || found.error !== '' ? 'refused' : String(found.insns);
   };
   return renderTable([

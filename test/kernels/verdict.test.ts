@@ -1,5 +1,6 @@
 // What decides a run on other kernels: which package a name stands for, and what counts as not held.
 import { parse } from './arm64/machine';
+import { insnsTable } from './document';
 import { chooseReleases, releaseOf } from './packages';
 import { failuresOf, INSNS_BUDGET, type KernelResult, totals } from './report';
 import { renewed } from './results';
@@ -106,4 +107,20 @@ test('a run of some steps and files of tests renews those, and leaves the others
   expect(now).toEqual({ 'a.test.ts': tests({ passed: 2 }), 'b.test.ts': tests({ passed: 3 }) });
   expect(renewed(undefined, rerun).suite).toEqual(rerun.suite);
   expect(renewed(earlier, { ...held, suite: undefined }).suite).toEqual(suite);
+});
+
+test('programs of one name from two objects are two rows', () => {
+  const program = { program: 'open_tc', error: '' };
+  const programs = [
+    { ...program, object: 'open', insns: 22125 },
+    { ...program, object: 'handover', insns: 943 },
+  ];
+  const loads = { release: '6.1', programs, attempts: [], checks: [] };
+  const rows = insnsTable([{ ...held, loads }])
+    .split('\n')
+    .slice(1);
+  expect(rows.map((row) => row.split(/\s{2,}/))).toEqual([
+    ['open_tc', '22125'],
+    ['handover: open_tc', '943'],
+  ]);
 });
