@@ -10,6 +10,9 @@ mount -t bpf bpf /sys/fs/bpf
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /dev/shm 2>/dev/null
 ip link set lo up
+# The kernel rewrites code of its own where the first capture, the first hook comes or the last one goes (static keys).
+# An emulated processor has been seen to stay at such an instruction for good: they stay switched on meanwhile.
+unshare --net sh -c 'ip link set lo up; tc qdisc add dev lo clsact; exec tcpdump -q -i lo -w /dev/null' 2>/dev/null &
 node=$(sed -n 's/.*vxseal.node=\([^ ]*\).*/\1/p' /proc/cmdline)
 "$node" build/test/kernels/guest.js
 echo o >/proc/sysrq-trigger
