@@ -32,7 +32,7 @@ static __always_inline int read_tunnel(struct __sk_buff *skb, struct vtep_key *v
 static __always_inline int admit_opened(struct __sk_buff *skb, const struct config *cfg, const struct vtep_key *vtep,
 					__u32 vni, __u32 *peer)
 {
-	__u32 mark = skb->mark, *number, bytes = skb->len;
+	__u32 mark = skb->mark, *number, bytes = skb->len, packets = skb->gso_segs ?: 1;
 	int result;
 
 	skb->mark = 0;
@@ -46,7 +46,7 @@ static __always_inline int admit_opened(struct __sk_buff *skb, const struct conf
 		return -DROP_WRONG_VNI;
 	result = approve_frame(skb, cfg, vni, *peer);
 	if (result >= 0)
-		count_opened(*peer, bytes);
+		count_opened(*peer, packets, bytes);
 	return result == OURS ? PASS : result;
 }
 

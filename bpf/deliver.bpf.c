@@ -5,6 +5,7 @@
  */
 #include "deliver.h"
 #include "naked.h"
+#include "xfrm.h"
 
 static __always_inline int deliver_or_refuse(struct __sk_buff *skb, __u32 *peer)
 {
@@ -15,6 +16,7 @@ static __always_inline int deliver_or_refuse(struct __sk_buff *skb, __u32 *peer)
 	skb->tc_index = 0;
 	if (!cfg)
 		return PASS; /* never configured: open decrypts nothing and there is no overlay to protect */
+	unmark(skb, cfg);
 	if ((void *)(meta + 1) <= data && meta->cookie == cfg->cookie) {
 		*peer = meta->peer;
 		return deliver_frame(skb, cfg, meta->vni, meta->peer);

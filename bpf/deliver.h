@@ -127,12 +127,13 @@ static __always_inline int deliver_frame(struct __sk_buff *skb, const struct con
 	return REDIRECTED;
 }
 
-static __always_inline void count_opened(__u32 peer, __u32 bytes)
+/* Several packets where GRO has put them together. */
+static __always_inline void count_opened(__u32 peer, __u32 packets, __u32 bytes)
 {
 	struct peer_stats *stats = bpf_map_lookup_elem(&peer_stats, &peer);
 
 	if (stats) {
-		stats->opened.packets++;
+		stats->opened.packets += packets;
 		stats->opened.bytes += bytes;
 	}
 }

@@ -6,6 +6,7 @@
  */
 #include "naked.h"
 #include "source.h"
+#include "xfrm.h"
 
 static __always_inline int refuse_posing(struct __sk_buff *skb, const struct config *cfg)
 {
@@ -27,6 +28,7 @@ static __always_inline int guard_frame(struct __sk_buff *skb)
 		skb->tc_index = 0;
 		return PASS;
 	}
+	unmark(skb, cfg);
 	err = refuse_posing(skb, cfg);
 	return err ? err : refuse_naked(skb, cfg, 0);
 }

@@ -36,11 +36,15 @@ static __always_inline void become_esp6(struct ipv6hdr *ip)
 static __always_inline int find_handed(void *data, void *data_end, const struct config *cfg, struct ip_info *ip)
 {
 	struct esp_at esp = {};
-	int result = find_esp(data, data_end, cfg, ip, &esp);
+	int result;
 
+	/* The kernel would put them together, and open them without asking whose they are. */
+	if (ip->fragment && ip->protocol == IPPROTO_ESP && is_peer(ip))
+		return -DROP_FRAGMENT;
+	result = find_esp(data, data_end, cfg, ip, &esp);
 	if (result != OURS)
 		return result;
-	if (!find_xfrm_rx(ip, esp.spi))
+	if (!is_handed(ip, esp.spi))
 		return refuse_unknown(cfg, ip);
 	if (!esp.text || esp.text & 3)
 		return -DROP_MALFORMED;
@@ -96,7 +100,10 @@ static __always_inline int hand_over_tc(struct __sk_buff *skb)
 	int result;
 
 	skb->tc_index = 0;
-	if (!cfg || parse_skb(skb, &ip))
+	if (!cfg)
+		return PASS;
+	unmark(skb, cfg);
+	if (parse_skb(skb, &ip))
 		return PASS;
 	result = find_handed((void *)(long)skb->data, (void *)(long)skb->data_end, cfg, &ip);
 	if (result != OURS)

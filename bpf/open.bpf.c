@@ -55,7 +55,7 @@ static __always_inline int open_packet(struct xdp_md *ctx, __u32 *peer)
 	meta->cookie = cfg->cookie;
 	meta->vni = w->sa.vni;
 	meta->peer = w->sa.peer;
-	count_opened(w->sa.peer, frame);
+	count_opened(w->sa.peer, 1, frame);
 	return PASS;
 }
 
@@ -111,7 +111,7 @@ static __always_inline int open_frame(struct __sk_buff *skb, __u32 *peer)
 		return -DROP_INTERNAL;
 	bpf_csum_level(skb, BPF_CSUM_LEVEL_RESET);
 	*peer = w->sa.peer;
-	count_opened(*peer, frame);
+	count_opened(*peer, 1, frame);
 	return deliver_frame(skb, cfg, w->sa.vni, w->sa.peer);
 }
 

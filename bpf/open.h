@@ -58,13 +58,18 @@ static __always_inline int find_esp(void *data, void *data_end, const struct con
 	return OURS;
 }
 
-/* Nobody here has the SA. A stranger's SPI is an IKE daemon's where the port is shared. */
-static __always_inline int refuse_unknown(const struct config *cfg, const struct ip_info *ip)
+static __always_inline int is_peer(const struct ip_info *ip)
 {
 	struct vtep_key vtep;
 
 	__builtin_memcpy(vtep.addr, ip->src, 16);
-	return cfg->flags & CONFIG_F_SHARED_PORT && !bpf_map_lookup_elem(&vteps, &vtep) ? PASS : -DROP_UNKNOWN_SPI;
+	return !!bpf_map_lookup_elem(&vteps, &vtep);
+}
+
+/* Nobody here has the SA. A stranger's SPI is an IKE daemon's where the port is shared. */
+static __always_inline int refuse_unknown(const struct config *cfg, const struct ip_info *ip)
+{
+	return cfg->flags & CONFIG_F_SHARED_PORT && !is_peer(ip) ? PASS : -DROP_UNKNOWN_SPI;
 }
 
 /* The SA, or why there is none. */

@@ -28,13 +28,26 @@ static __always_inline int is_vni_mark(__u32 mark)
 	return (mark & ~0x03ff3fffu) == XFRM_MARK_VNI;
 }
 
-/* The SA is one that the kernel's IPsec has. */
-static __always_inline struct xfrm_rx *find_xfrm_rx(const struct ip_info *ip, __be32 spi)
+/* A socket can set a mark too (SO_MARK): only a state of ours may, behind this hook. */
+static __always_inline void unmark(struct __sk_buff *skb, const struct config *cfg)
+{
+	if (is_xfrm(cfg) && is_vni_mark(skb->mark))
+		skb->mark = 0;
+}
+
+/* The kernel's IPsec has the SA, from the peer that has that address, to the address it came to. */
+static __always_inline int is_handed(const struct ip_info *ip, __be32 spi)
 {
 	struct rx_key key = { .spi = spi };
+	struct vtep_key vtep;
+	struct xfrm_rx *rx;
+	__u32 *number;
 
 	__builtin_memcpy(key.src, ip->src, 16);
-	return bpf_map_lookup_elem(&xfrm_rx, &key);
+	__builtin_memcpy(vtep.addr, ip->src, 16);
+	rx = bpf_map_lookup_elem(&xfrm_rx, &key);
+	number = bpf_map_lookup_elem(&vteps, &vtep);
+	return rx && number && *number == rx->peer && !__builtin_memcmp(rx->local, ip->dst, 16);
 }
 
 #endif

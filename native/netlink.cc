@@ -37,6 +37,32 @@ class SecretBuffer {
   std::vector<uint8_t> bytes_;
 };
 
+// The messages of an answer; overwritten at the end of its scope unless they were handed out whole.
+class Answers {
+ public:
+  explicit Answers(Napi::Env env) : messages_(Napi::Array::New(env)) {}
+  Answers(const Answers&) = delete;
+  Answers& operator=(const Answers&) = delete;
+  ~Answers() {
+    for (uint32_t at = 0; !whole_ && at < messages_.Length(); at++) {
+      const Napi::Value message = messages_.Get(at);
+      const auto bytes = message.As<Napi::Buffer<uint8_t>>();
+      explicit_bzero(bytes.Data(), bytes.Length());
+    }
+  }
+  void Add(Napi::Env env, const uint8_t* bytes, size_t length) {
+    messages_.Set(messages_.Length(), Napi::Buffer<uint8_t>::Copy(env, bytes, length));
+  }
+  Napi::Array HandOut() {
+    whole_ = true;
+    return messages_;
+  }
+
+ private:
+  Napi::Array messages_;
+  bool whole_ = false;
+};
+
 int OpenNetlink(Napi::Env env, const std::string& op, int protocol) {
   ScopedFd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol));
   if (socket.get() < 0) ThrowErrno(env, op, errno);
@@ -45,7 +71,7 @@ int OpenNetlink(Napi::Env env, const std::string& op, int protocol) {
 }
 
 // Adds one datagram's messages to `answers`; true when the answer is whole.
-bool TakeMessages(Napi::Env env, const std::string& op, uint8_t* bytes, size_t length, Napi::Array& answers) {
+bool TakeMessages(Napi::Env env, const std::string& op, uint8_t* bytes, size_t length, Answers& answers) {
   for (size_t at = 0; at + sizeof(nlmsghdr) <= length;) {
     nlmsghdr header;
     memcpy(&header, bytes + at, sizeof header);
@@ -57,7 +83,7 @@ bool TakeMessages(Napi::Env env, const std::string& op, uint8_t* bytes, size_t l
       if (error != 0) ThrowErrno(env, op, error);
       return true;
     }
-    answers.Set(answers.Length(), Napi::Buffer<uint8_t>::Copy(env, bytes + at, header.nlmsg_len));
+    answers.Add(env, bytes + at, header.nlmsg_len);
     at += NLMSG_ALIGN(header.nlmsg_len);
   }
   return false;
@@ -78,14 +104,14 @@ Napi::Value NetlinkRequest(const Napi::CallbackInfo& info) {
   const std::string op = "netlink request " + std::to_string(header.nlmsg_type);
   const ScopedFd socket(OpenNetlink(env, op, static_cast<int>(protocol)));
   if (send(socket.get(), message.Data(), message.Length(), 0) < 0) ThrowErrno(env, op, errno);
-  Napi::Array answers = Napi::Array::New(env);
+  Answers answers(env);
   SecretBuffer buffer;
   for (;;) {
     const ssize_t length = recv(socket.get(), buffer.data(), buffer.size(), MSG_TRUNC);
     if (length < 0 && errno == EINTR) continue;
     if (length < 0) ThrowErrno(env, op, errno == EAGAIN ? ETIMEDOUT : errno);
     if (static_cast<size_t>(length) > buffer.size()) ThrowErrno(env, op, EMSGSIZE);
-    if (TakeMessages(env, op, buffer.data(), static_cast<size_t>(length), answers)) return answers;
+    if (TakeMessages(env, op, buffer.data(), static_cast<size_t>(length), answers)) return answers.HandOut();
   }
 }
 

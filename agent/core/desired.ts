@@ -218,7 +218,8 @@ function hookEntries({ config, links, underlay, pods, closing = [] }: DesiredInp
   const podDevices = new Set(pods.map((pod) => pod.ifindex));
   const leaving = new Set(closing.filter((ifindex) => !podDevices.has(ifindex)));
   const programs = ({ ifindex, name, loopback }: LinkFacts): readonly ProgramName[] => {
-    if (loopback) return [];
+    // Where marks tell what is opened, no packet may bring one: a socket can set it.
+    if (loopback) return config.kernelOpens === true ? ['guard'] : [];
     if (name === config.device) return ['encap', 'admit'];
     if (underlay.includes(name)) return ['seal', 'open', 'deliver'];
     return podDevices.has(ifindex) || leaving.has(ifindex) ? ['steer', 'gate'] : ['guard', 'fence'];

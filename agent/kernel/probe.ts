@@ -41,7 +41,7 @@ export async function probeKernel(native: Native, options: ProbeOptions): Promis
       bpffs(native, options.pinDir),
       btf(),
       await vxlan(),
-      esp(native, options.engine ?? 'bpf'),
+      ...(options.engine === 'xfrm' ? [esp(native)] : []),
     ],
   };
 }
@@ -151,19 +151,20 @@ async function vxlan(): Promise<Check> {
   }
 }
 
-/** Missed only by the engine that needs it. */
-function esp(native: Native, engine: EngineName): Check {
+/** Asked only for the engine that needs it: asking loads modules. */
+function esp(native: Native): Check {
   const name = 'IPsec';
   const socket = new XfrmSocket(native);
   const [four, six] = [tryEsp(socket, 4), tryEsp(socket, 6)];
   const missing = [four === undefined ? [] : ['IPv4'], six === undefined ? [] : ['IPv6']].flat();
   const why = four ?? six;
-  if (why === undefined)
-    return passed(name, 'of the kernel has ESP with ChaCha20-Poly1305: overlay.engine may be xfrm');
-  const detail = `of the kernel has no ESP with ChaCha20-Poly1305 over ${missing.join(' and ')} (${why})`;
-  return engine === 'xfrm'
-    ? failed(name, detail, ESP_REMEDY)
-    : passed(name, `${detail}; only overlay.engine xfrm needs it`);
+  return why === undefined
+    ? passed(name, 'of the kernel has ESP with ChaCha20-Poly1305')
+    : failed(
+        name,
+        `of the kernel has no ESP with ChaCha20-Poly1305 over ${missing.join(' and ')} (${why})`,
+        ESP_REMEDY,
+      );
 }
 
 const passed = (name: string, detail: string): Check => ({ name, ok: true, detail, remedy: '' });

@@ -4,6 +4,7 @@ import { ethernet, packet, udp, vxlan } from './frames';
 import { DROPPED, mapped, PASS, World, XDP_DROP, XDP_PASS, XFRM } from './world';
 
 const [NODE_A, NODE_B, STRANGER] = ['192.0.2.1', '192.0.2.2', '192.0.2.9'];
+const MOVED = '192.0.2.8';
 const [NODE_A6, NODE_B6] = ['fd00::1', 'fd00::2'];
 const SPI = 0x1000;
 const SEALED = 0xa8000000;
@@ -25,11 +26,13 @@ const raw = (from: string, to: string): Buffer => ethernet(packet(from, to, esp,
 
 let world: World;
 beforeAll(() => {
-  world = new World('bpf/handover', 'bpf/encap', 'test/bpf/stamped');
+  world = new World('bpf/handover', 'bpf/encap', 'bpf/guard', 'bpf/deliver', 'test/bpf/stamped');
   world.own(42, '10.1.0.0/24', 0);
   world.own(42, '10.2.0.0/24', 7);
   world.peer(7, NODE_B, NODE_A);
   world.vtep(7, NODE_B6);
+  world.peer(8, MOVED, NODE_A);
+  world.xfrmRx(42, 7, MOVED, NODE_A, SPI); // of the peer that had the address before
   world.xfrmRx(42, 7, NODE_B, NODE_A, SPI);
   world.xfrmRx(42, 7, NODE_B6, NODE_A6, SPI);
 });
@@ -63,6 +66,18 @@ describe.each(['open_xdp', 'open_tc'] as const)('%s', (program) => {
 
   test.each([
     ['the SPI from another address', () => inUdp(STRANGER, NODE_A), 'unknown_spi'],
+    ['the SPI to another address of ours', () => inUdp(NODE_B, '192.0.2.7'), 'unknown_spi'],
+    ['the SPI of the peer that had the address before', () => inUdp(MOVED, NODE_A), 'unknown_spi'],
+    [
+      'the first fragment of raw ESP',
+      () => ethernet(packet(NODE_B, NODE_A, esp, { protocol: ESP, fragment: 0x2000 })),
+      'fragment',
+    ],
+    [
+      'a later fragment of raw ESP',
+      () => ethernet(packet(NODE_B, NODE_A, esp, { protocol: ESP, fragment: 0x0010 })),
+      'fragment',
+    ],
     [
       'another SPI',
       () => inUdp(NODE_B, NODE_A, Buffer.concat([Buffer.from('00002000', 'hex'), esp.subarray(4)])),
@@ -81,8 +96,24 @@ describe.each(['open_xdp', 'open_tc'] as const)('%s', (program) => {
   });
 });
 
+const MARK_AT = 8; // in struct __sk_buff
+
+describe.each(['guard', 'deliver', 'open_tc'])('%s', (program) => {
+  const frame = ethernet(packet('198.51.100.1', NODE_A, udp(1, 2, Buffer.from('hello'))));
+  test.each([
+    ['a mark of ours, which a socket may have set, is taken off', XFRM, 0xa7ff3fff, 0],
+    ["somebody else's mark stays", XFRM, 0x4000, 0x4000],
+    ['one that bears the bits of kube-proxy beside ours is nobody of ours', XFRM, 0xa4004001, 0xa4004001],
+    ['with the other engine every mark stays', 0, 0xa400002a, 0xa400002a],
+  ])('%s', (_, flags, mark, left) => {
+    world.configure({ flags });
+    const result = world.tc(program, frame, { mark });
+    expect([result.retval, world.drops()]).toEqual([PASS, []]);
+    expect(result.ctxOut.readUInt32LE(MARK_AT)).toBe(left);
+  });
+});
+
 describe('encap', () => {
-  const MARK_AT = 8; // in struct __sk_buff
   const inner = ethernet(packet('10.1.0.1', '10.2.0.2', udp(1, 2, Buffer.from('hello'))));
 
   test.each([

@@ -32,12 +32,15 @@ export class FakeXfrm {
   /** Hardware that lacks it. */
   missing: Error | undefined;
   tornDumps = 0;
+  /** What becomes of requests of a type. */
+  refuse: { readonly type: number; readonly error: Error } | undefined;
 
   /** Native.netlinkRequest */
   request(protocol: number, message: Buffer): Buffer[] {
     if (protocol !== 6) throw errno('EPROTONOSUPPORT', 93);
     if (this.missing !== undefined) throw this.missing;
     const [type, flags] = [message.readUInt16LE(4), message.readUInt16LE(6)];
+    if (this.refuse?.type === type) throw this.refuse.error;
     if ((flags & NLM_F_DUMP) === NLM_F_DUMP) return this.dump(type);
     if (type !== GETSA && type !== GETPOLICY) this.changes.push(type);
     return type <= GETSA ? this.state(type, message) : this.policy(type, message);

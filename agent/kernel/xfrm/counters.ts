@@ -9,6 +9,8 @@ export const STATISTICS_FILE = '/proc/self/net/xfrm_stat';
 
 const MEANINGS: ReadonlyMap<string, Pick<DropCount, 'reason' | 'direction'>> = new Map([
   ['XfrmInTmplMismatch', { reason: 'forged_vxlan', direction: 'ingress' }], // VXLAN that no state of ours opened
+  ['XfrmInStateMismatch', { reason: 'not_vxlan', direction: 'ingress' }], // authentic, yet not what the SA is for
+  ['XfrmInNoStates', { reason: 'unknown_spi', direction: 'ingress' }],
   ['XfrmOutPolBlock', { reason: 'forged_vxlan', direction: 'egress' }], // VXLAN without the mark of a VNI
   ['XfrmOutNoStates', { reason: 'no_sa', direction: 'egress' }],
   ['XfrmOutStateExpired', { reason: 'sa_exhausted', direction: 'egress' }],

@@ -18,6 +18,7 @@ import type { Policy, PolicyId } from './policy';
 import type { XfrmSocket } from './socket';
 import type { FoundState, StateId } from './state';
 
+const HALF_PUT = 'packets may have been sealed under its key already: run "vxseal rotate" for another';
 /** Packets that have found a state reach the wire within this. */
 const ON_THEIR_WAY_NS = 1_000_000_000n;
 
@@ -48,7 +49,11 @@ interface Seen {
 export class XfrmSaTables implements SaTables {
   /** When the packets of an SA were last found to have become more: the kernel keeps no such time on every version. */
   private readonly seen = new Map<string, Seen>();
+  /** By fingerprint, what the kernel had refused when it was last asked; and by peer, of SAs that are gone. */
+  private readonly counted = new Map<string, Refused & { readonly peer: PeerNumber }>();
   private readonly gone = new Map<PeerNumber, Refused>();
+  /** Keys whose policy the kernel did not acknowledge. */
+  private readonly halfPut = new Set<string>();
   /** Sending states that no policy names: since when. */
   private readonly unnamed = new Map<string, bigint>();
 
@@ -56,13 +61,13 @@ export class XfrmSaTables implements SaTables {
 
   listTx(): InstalledTxSa[] {
     const states = this.byPlace();
-    const byVtep = new Map(this.parts.peers().map((peer) => [peer.vtep, peer.number]));
+    const byEnds = new Map(this.parts.peers().map((peer) => [endsOf(peer), peer.number]));
     const policies = this.parts.socket.policies();
-    this.tidy(policies, states, byVtep);
+    this.tidyTx(policies, states, byEnds);
     return policies.flatMap((policy) => {
       const sending = sendingOf(policy);
       const state = sending && states.get(place(sending));
-      const peer = sending && byVtep.get(sending.destination);
+      const peer = sending && byEnds.get(sending.ends);
       if (state === undefined || peer === undefined || sending === undefined) return [];
       const { spi, fingerprint, sent, limit } = state;
       return [{ vni: sending.vni, peer, spi, fingerprint, sequence: sent, limit }];
@@ -71,16 +76,19 @@ export class XfrmSaTables implements SaTables {
 
   listRx(): InstalledRxSa[] {
     const states = this.byPlace();
-    const found = this.receiving().flatMap((entry): InstalledRxSa[] => {
-      const { vni, peer, spi, source, local } = entry;
-      const state = states.get(place({ destination: local, spi }));
-      if (state?.source !== source || state.setMark !== markOf(vni)) return [];
+    const peers = new Map(this.parts.peers().map((peer) => [peer.number, peer]));
+    const found = this.receiving().flatMap((row): InstalledRxSa[] => {
+      const { vni, peer, spi, source, local } = row;
+      const state = states.get(placeOf(row));
+      const moved = local !== (peers.get(peer)?.local ?? local);
+      if (moved || state?.source !== source || state.setMark !== markOf(vni)) {
+        this.removeRx(spi, source);
+        return [];
+      }
       const { fingerprint, top, packets } = state;
       return [{ vni, peer, spi, source, fingerprint, top, packets, lastOpenedNs: this.lastOpened(state) }];
     });
-    const installed = new Set(found.map(({ fingerprint }) => fingerprint));
-    for (const fingerprint of this.seen.keys())
-      if (!installed.has(fingerprint)) this.seen.delete(fingerprint);
+    this.tidyRx(states, new Set(found.map(({ fingerprint }) => fingerprint)));
     return found;
   }
 
@@ -102,13 +110,21 @@ export class XfrmSaTables implements SaTables {
     const peer = this.requirePeer(op, sa.peer);
     const { vxlanPort, espPort } = this.parts.ports();
     const id = { destination: peer.vtep, spi: sa.spi };
-    if (socket.state(id)?.fingerprint === saFingerprint(sa.key, sa.salt))
+    const fingerprint = saFingerprint(sa.key, sa.salt);
+    if (socket.state(id)?.fingerprint === fingerprint)
       throw new Error(`${op}: the installed SA has the same key, its counter would start again`);
+    if (this.halfPut.has(fingerprint)) throw new KernelError(op, 17, 'EEXIST', HALF_PUT);
     const { key, salt, limit } = sa;
     const ends = { source: peer.local, port: vxlanPort, setMark: SEALED_MARK };
     socket.addState(op, { ...id, ...ends, key, salt, limit, encapPort: espPort });
-    // The state before it stays for the packets that have found it already; tidy() removes it.
-    socket.putPolicy(op, { ...sendingId(sa.vni, peer, vxlanPort), rule: { spi: sa.spi } });
+    // The state before it stays for the packets that have found it already; tidyTx() removes it.
+    try {
+      socket.putPolicy(op, { ...sendingId(sa.vni, peer, vxlanPort), rule: { spi: sa.spi } });
+    } catch (cause) {
+      this.halfPut.add(fingerprint);
+      socket.removeState(id);
+      throw cause;
+    }
   }
 
   putRx(sa: RxSa): void {
@@ -130,6 +146,8 @@ export class XfrmSaTables implements SaTables {
     const { socket } = this.parts;
     const entry = this.parts.peer(peer);
     if (entry === undefined) return;
+    // Another peer has the address now, and the policy.
+    if (this.parts.peers().some((other) => other.number !== peer && other.vtep === entry.vtep)) return;
     const id = sendingId(vni, entry, this.parts.ports().vxlanPort);
     const found = socket.policy(id);
     socket.removePolicy(id);
@@ -147,18 +165,28 @@ export class XfrmSaTables implements SaTables {
     const state = socket.state({ destination: local, spi });
     attempt(op, () => native.mapDelete(rxMap, key));
     if (state?.source !== source) return;
+    this.counted.set(state.fingerprint, { ...state, peer });
     socket.removeState(state);
-    this.gone.set(peer, sum(this.gone.get(peer), state));
   }
 
-  /** What the kernel refused by peer: of the SAs that are there, and of those that this process has removed. */
+  /** What the kernel refused by peer: of the SAs that are there, and of those that were. Never falls. */
   refused(): Map<PeerNumber, Refused> {
     const states = this.byPlace();
-    const refused = new Map(this.gone);
-    for (const { peer, spi, local } of this.receiving()) {
-      const state = states.get(place({ destination: local, spi }));
-      if (state !== undefined) refused.set(peer, sum(refused.get(peer), state));
+    const there = new Set<string>();
+    for (const row of this.receiving()) {
+      const state = states.get(placeOf(row));
+      if (state === undefined) continue;
+      there.add(state.fingerprint);
+      const { replays, forged } = state;
+      this.counted.set(state.fingerprint, { peer: row.peer, replays, forged });
     }
+    const refused = new Map<PeerNumber, Refused>();
+    for (const [fingerprint, { peer, replays, forged }] of this.counted) {
+      const into = there.has(fingerprint) ? refused : this.gone;
+      into.set(peer, sum(into.get(peer), { replays, forged }));
+      if (!there.has(fingerprint)) this.counted.delete(fingerprint);
+    }
+    for (const [peer, counts] of this.gone) refused.set(peer, sum(refused.get(peer), counts));
     return refused;
   }
 
@@ -182,30 +210,40 @@ export class XfrmSaTables implements SaTables {
   }
 
   /**
-   * Away with policies to addresses of nobody, and with states that no policy has named for a while: of the key before,
-   * of a process that died in the middle, of a peer that has another address now. No packet is put under one.
+   * Away with policies between addresses that no peer and we have, and with states that no policy has named for a while:
+   * of the key before, of a process that died in the middle. No packet is put under one.
    */
-  private tidy(
+  private tidyTx(
     policies: readonly Policy[],
     states: ReadonlyMap<string, FoundState>,
-    byVtep: ReadonlyMap<IpAddress, PeerNumber>,
+    byEnds: ReadonlyMap<string, PeerNumber>,
   ): void {
     const { socket } = this.parts;
     const named = new Set<string>();
     for (const policy of policies) {
       const sending = sendingOf(policy);
       if (sending === undefined) continue;
-      if (byVtep.has(sending.destination)) named.add(place(sending));
+      if (byEnds.has(sending.ends)) named.add(place(sending));
       else socket.removePolicy(policy);
     }
     const left = [...states].filter(([at, { setMark }]) => setMark === SEALED_MARK && !named.has(at));
-    for (const at of this.unnamed.keys()) if (!left.some(([other]) => other === at)) this.unnamed.delete(at);
+    const still = new Set(left.map(([at]) => at));
+    for (const at of this.unnamed.keys()) if (!still.has(at)) this.unnamed.delete(at);
     const nowNs = this.parts.nowNs();
     for (const [at, state] of left) {
       const sinceNs = this.unnamed.get(at) ?? nowNs;
       this.unnamed.set(at, sinceNs);
       if (nowNs - sinceNs >= ON_THEIR_WAY_NS) socket.removeState(state);
     }
+  }
+
+  /** Away with states to receive that `open` hands nothing to: of a process that died in the middle. */
+  private tidyRx(states: ReadonlyMap<string, FoundState>, installed: ReadonlySet<string>): void {
+    for (const state of states.values())
+      if (vniOf(state.setMark) !== undefined && !installed.has(state.fingerprint))
+        this.parts.socket.removeState(state);
+    for (const fingerprint of this.seen.keys())
+      if (!installed.has(fingerprint)) this.seen.delete(fingerprint);
   }
 
   private requirePeer(op: string, number: PeerNumber): PeerEntry {
@@ -216,6 +254,8 @@ export class XfrmSaTables implements SaTables {
 }
 
 const place = ({ destination, spi }: StateId): string => `${destination}/${spi}`;
+const placeOf = ({ local, spi }: XfrmRx): string => place({ destination: local, spi });
+const endsOf = ({ local, vtep }: Pick<PeerEntry, 'local' | 'vtep'>): string => `${local} ${vtep}`;
 
 const sum = (a: Refused | undefined, b: Refused): Refused => ({
   replays: (a?.replays ?? 0) + b.replays,
@@ -235,9 +275,10 @@ function sendingOf({
   selector,
   mark,
   rule,
-}: Policy): (StateId & { readonly vni: Vni }) | undefined {
+}: Policy): (StateId & { readonly vni: Vni; readonly ends: string }) | undefined {
   const vni = mark === undefined ? undefined : vniOf(mark.value);
   if (direction !== 'out' || rule === 'refuse' || vni === undefined) return undefined;
   if (selector.ends === undefined || rule.spi === undefined) return undefined;
-  return { vni, destination: selector.ends.destination, spi: rule.spi };
+  const { source, destination } = selector.ends;
+  return { vni, destination, spi: rule.spi, ends: endsOf({ local: source, vtep: destination }) };
 }

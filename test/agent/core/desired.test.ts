@@ -339,6 +339,13 @@ test('settings and device agree', () => {
   expect(opened.vxlan).toEqual({ ...vxlan, receives: true });
 });
 
+test('the loopback has a guard where marks tell what is opened, and no hook elsewhere', () => {
+  const hooks = (config: Partial<typeof CONFIG> & { kernelOpens?: true }) =>
+    desired(input({ config: { ...CONFIG, ...config } })).hooks.filter(({ ifindex }) => ifindex === 1);
+  expect(hooks({})).toEqual([]);
+  expect(hooks({ kernelOpens: true })).toEqual([{ program: 'guard', ifindex: 1 }]);
+});
+
 test('the order of what comes in does not matter', () => {
   const random = seeded(43);
   const expected = desired(input({ pods: [POD, { ...POD, ifindex: 6 }] }));

@@ -108,6 +108,8 @@ describe('xfrm', () => {
         'XfrmInError              \t9',
         'XfrmInTmplMismatch       \t3',
         'XfrmInStateSeqError      \t8', // counted at the SA
+        'XfrmInNoStates           \t6',
+        'XfrmInStateMismatch      \t2',
         'XfrmOutPolBlock          \t4',
         'XfrmOutNoStates          \t5',
         'XfrmOutStateExpired      \t0',
@@ -117,6 +119,8 @@ describe('xfrm', () => {
     );
     expect(datapath.dropCounts()).toEqual([
       { peer: 0, reason: 'forged_vxlan', direction: 'ingress', packets: 3n, bytes: 0n },
+      { peer: 0, reason: 'unknown_spi', direction: 'ingress', packets: 6n, bytes: 0n },
+      { peer: 0, reason: 'not_vxlan', direction: 'ingress', packets: 2n, bytes: 0n },
       { peer: 0, reason: 'forged_vxlan', direction: 'egress', packets: 4n, bytes: 0n },
       { peer: 0, reason: 'no_sa', direction: 'egress', packets: 5n, bytes: 0n },
     ]);

@@ -1,11 +1,16 @@
 // Labs with real agents in a test machine in which the kernel's own IPsec is the engine of one node, and of both. Prints
 // one line of JSON. Run by main.ts in a test machine; the kernel must have IPsec.
+import type { Vni } from '../../../agent/core/ids';
+import { markOf } from '../../../agent/kernel/xfrm/marks';
 import { status } from '../../lab/api';
+import { inNetns, run } from '../../lab/command';
 import type { Proof, ProofOf } from '../../lab/context';
-import { type LabShape, PLAIN_SHAPE } from '../../lab/layout';
-import { FORGERIES } from '../../lab/proofs/forged';
+import { type LabShape, PLAIN_SHAPE, VNI, VXLAN_PORT } from '../../lab/layout';
+import { clearVxlan } from '../../lab/proofs/clear';
+import { FORGERIES, refused } from '../../lab/proofs/forged';
 import { clearIsSeen, reachUnseen } from '../../lab/proofs/reach';
 import { killedAgent, rotatedKeys } from '../../lab/proofs/restart';
+import { type Forgery, victim } from '../../lab/proofs/sink';
 import { proveOnLab } from '../labproofs';
 
 const SHAPES: readonly LabShape[] = [
@@ -21,7 +26,36 @@ const named: ProofOf = {
     return said.join(' and ');
   },
 };
-const PROOFS: readonly ProofOf[] = [named, reachUnseen, clearIsSeen, rotatedKeys, killedAgent, ...FORGERIES];
+
+const FORGER = 'inet vxseal-forger';
+
+/** As a process may that can set marks (SO_MARK) and write raw packets: on the loopback the kernel asks no policy. */
+const markedVxlan: Forgery = {
+  name: "VXLAN in clear over the loopback, from a peer's address and with the mark of what was opened",
+  reason: 'forged_vxlan',
+  at: victim,
+  send: async (context, tag) => {
+    const { netns, vtep } = victim(context);
+    const rule = `udp dport ${VXLAN_PORT} oifname lo ip saddr set ${context.node(1).vtep} meta mark set ${markOf(VNI as Vni)}`;
+    const chain = `chain out { type filter hook output priority 0; ${rule}; }`;
+    run(inNetns(netns, ['nft', `add table ${FORGER} { ${chain} }`]));
+    try {
+      await context.endpoint(netns).cast(vtep, VXLAN_PORT, clearVxlan(context, tag));
+    } finally {
+      run(inNetns(netns, ['nft', `delete table ${FORGER}`]));
+    }
+    return 1;
+  },
+};
+export const PROOFS: readonly ProofOf[] = [
+  named,
+  reachUnseen,
+  clearIsSeen,
+  rotatedKeys,
+  killedAgent,
+  ...FORGERIES,
+  refused(markedVxlan),
+];
 
 async function main(): Promise<void> {
   const proofs: Proof[] = [];
@@ -33,4 +67,4 @@ async function main(): Promise<void> {
   console.log(JSON.stringify(proofs));
 }
 
-void main();
+if (require.main === module) void main();

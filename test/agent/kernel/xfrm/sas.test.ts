@@ -7,7 +7,7 @@ import type { Fd } from '../../../../agent/kernel/native';
 import { markOf, vniOf } from '../../../../agent/kernel/xfrm/marks';
 import { XfrmSaTables } from '../../../../agent/kernel/xfrm/sas';
 import { XfrmSocket } from '../../../../agent/kernel/xfrm/socket';
-import { type FakeKernel, fakeNative } from '../../../fakes/native';
+import { errno, type FakeKernel, fakeNative } from '../../../fakes/native';
 import { newKernel } from '../shapes';
 
 const peer3: PeerEntry = {
@@ -45,6 +45,7 @@ let kernel: FakeKernel;
 let peers: PeerEntry[];
 let now: bigint;
 let rxMap: Fd;
+let rxRows: Map<string, Buffer>;
 let tables: XfrmSaTables;
 
 /** Another process over the same kernel. */
@@ -65,8 +66,9 @@ beforeEach(() => {
   kernel = newKernel();
   peers = [peer3, peer4];
   now = 1000n;
+  rxRows = new Map();
   rxMap = {
-    fd: kernel.add({ name: 'xfrm_rx', keySize: 20, valueSize: 24, maxEntries: 64, entries: new Map() }),
+    fd: kernel.add({ name: 'xfrm_rx', keySize: 20, valueSize: 24, maxEntries: 64, entries: rxRows }),
     close: () => {},
   };
   tables = start();
@@ -193,6 +195,39 @@ test('a peer with another address: what led to the old one goes at the next look
   expect(kernel.ipsec.states.size).toBe(0);
 });
 
+test('our own address changed: nothing leads to or from the old one after the next look', () => {
+  tables.putTx(tx(0x1001, 1));
+  tables.putRx(rx(0x2001, 2));
+  peers = [{ ...peer3, local: '192.0.2.11' as IpAddress }];
+  expect([tables.listTx(), tables.listRx()]).toEqual([[], []]);
+  expect(kernel.ipsec.policies.size).toBe(0);
+  tables.putTx(tx(0x1002, 3));
+  expect(tables.listTx().map(({ spi }) => spi)).toEqual([0x1002]);
+  now += ON_THEIR_WAY_NS;
+  tables.listTx();
+  expect(kernel.ipsec.states.size).toBe(1);
+});
+
+test("another peer has the address now: what ends is the former one's, not its own", () => {
+  const heir = { ...peer4, vtep: peer3.vtep, local: peer3.local };
+  tables.putTx(tx(0x1001, 1));
+  peers = [peer3, heir];
+  tables.putTx(tx(0x1002, 2, heir));
+  tables.removeTx(VNI, peer3.number);
+  peers = [heir];
+  expect(tables.listTx().map(({ spi, peer }) => [spi, peer])).toEqual([[0x1002, 4]]);
+});
+
+test('a policy that the kernel did not acknowledge: the key is given up, and told until there is another', () => {
+  kernel.ipsec.refuse = { type: 25, error: errno('ENOBUFS', 105) };
+  expect(() => tables.putTx(tx(0x1001, 1))).toThrow(/ENOBUFS/);
+  expect(kernel.ipsec.states.size).toBe(0);
+  kernel.ipsec.refuse = undefined;
+  expect(() => tables.putTx(tx(0x1001, 1))).toThrow(/EEXIST.*vxseal rotate/);
+  tables.putTx(tx(0x1002, 2));
+  expect(tables.listTx().map(({ spi }) => spi)).toEqual([0x1002]);
+});
+
 describe('receiving', () => {
   test.each([
     ['IPv4', peer3],
@@ -256,6 +291,27 @@ describe('receiving', () => {
     expect(kernel.ipsec.states.size).toBe(1);
     expect(tables.refused()).toEqual(new Map([[3, { replays: 7, forged: 1 }]]));
   });
+});
+
+test('what was refused never becomes less: SAs that others flush, and SPIs that come again', () => {
+  tables.putRx(rx(0x2001, 1));
+  kernel.ipsec.count(0x2001, { replays: 3, forged: 1 });
+  expect(tables.refused()).toEqual(new Map([[3, { replays: 3, forged: 1 }]]));
+  kernel.ipsec.states.clear();
+  expect(tables.refused()).toEqual(new Map([[3, { replays: 3, forged: 1 }]]));
+  expect(tables.listRx()).toEqual([]);
+  expect(rxRows.size).toBe(0);
+  tables.putRx(rx(0x2001, 2));
+  kernel.ipsec.count(0x2001, { replays: 2 });
+  expect(tables.refused()).toEqual(new Map([[3, { replays: 5, forged: 1 }]]));
+});
+
+test('a state to receive that no entry names goes at the next look', () => {
+  tables.putRx(rx(0x2001, 1));
+  tables.putTx(tx(0x1001, 2));
+  rxRows.clear(); // died between state and entry
+  expect(start().listRx()).toEqual([]);
+  expect(kernel.ipsec.states.size).toBe(1);
 });
 
 test('every message with a key is wiped', () => {
