@@ -6,7 +6,9 @@
 #   machine.sh agent start|stop|kill|restart
 #   machine.sh vxseal ARGS…                   the command line against this agent
 #   machine.sh pod CMD…                       in the pod
+#   machine.sh pings start ADDRESS|stop       from the pod, 50 a second; stop prints: sent, answered, the last's number
 #   machine.sh device                         the device of the underlay
+# LAB_PATIENCE: how much longer than usual to wait for something, a whole number.
 # MACHINE_DIR, MACHINE_IDENTITY, MACHINE_PINS, MACHINE_POD: other places, where several machines are on one host.
 set -euo pipefail
 tree=$(cd "$(dirname "$0")/../.." && pwd)
@@ -16,7 +18,10 @@ pins=${MACHINE_PINS:-/sys/fs/bpf/vxseal}
 pod=${MACHINE_POD:-pod}
 cli=$tree/build/agent/cli/vxseal.js
 
-readonly BROKER=192.168.57.11:9092 POD_MTU=1500 WAIT_SECONDS=60
+readonly BROKER=192.168.57.11:9092 POD_MTU=1500 WAIT_SECONDS=$((60 * ${LAB_PATIENCE:-1}))
+# Asking often would make a slow machine slower.
+readonly TICK=$((200 * ${LAB_PATIENCE:-1}))e-3
+readonly PINGS_LEAST=400
 readonly NODE_LEAST=20.19.0
 
 fail() { echo "machine: $1" >&2; exit 1; }
@@ -88,7 +93,7 @@ within() {
 	end=$((SECONDS + seconds))
 	until "$@"; do
 		[ $SECONDS -lt $end ] || return 1
-		sleep 0.2
+		sleep $TICK
 	done
 }
 
@@ -127,6 +132,28 @@ join() {
 	within $WAIT_SECONDS attached || fail "the pod is not attached: $(cat "$dir/attach.log")"
 }
 
+enough_pings() { grep -q "icmp_seq=$PINGS_LEAST " "$dir/pings"; }
+
+# By itself it ends too, should nobody stop it. What is on its way when it ends goes unanswered.
+pings() {
+	case ${1:-} in
+	start)
+		setsid nsenter "--net=/run/netns/$pod" -- ping -n -i 0.02 -w $((10 * WAIT_SECONDS)) "$2" </dev/null >"$dir/pings" 2>&1 &
+		echo $! >"$dir/pings.pid"
+		within $WAIT_SECONDS grep -qs icmp_seq= "$dir/pings" || fail "no ping is answered"
+		;;
+	stop)
+		within $WAIT_SECONDS enough_pings || true
+		kill -INT "$(cat "$dir/pings.pid")"
+		within $WAIT_SECONDS gone "$(cat "$dir/pings.pid")" || fail "ping does not end"
+		awk '/icmp_seq=/ && !/DUP/ { match($0, /icmp_seq=[0-9]+/); last = substr($0, RSTART + 9, RLENGTH - 9); answered++ }
+			/packets transmitted/ { sent = $1 }
+			END { print sent + 0, answered + 0, last + 0 }' "$dir/pings"
+		;;
+	*) fail "pings start ADDRESS, or stop" ;;
+	esac
+}
+
 verb=${1:-}
 [ $# = 0 ] || shift
 case $verb in
@@ -135,6 +162,7 @@ join) join "$@" ;;
 agent) agent "$@" ;;
 vxseal) vxseal "$@" ;;
 pod) exec nsenter "--net=/run/netns/$pod" -- "$@" ;;
+pings) pings "$@" ;;
 device) sed -n 's/^underlay: {devices: \[\(.*\)\]}$/\1/p' "$dir/config.yaml" ;;
-*) fail "install, join, agent, vxseal, pod or device" ;;
+*) fail "install, join, agent, vxseal, pod, pings or device" ;;
 esac
