@@ -266,8 +266,14 @@ function* routeEntries(
     ...sortedSet(theirs.filter((prefix) => !own.includes(prefix))).map((prefix) => ({
       prefix,
       device: config.device,
+      ...sourceToward(prefix, config.vteps),
     })),
   ];
+}
+
+function sourceToward(prefix: Prefix, vteps: readonly IpAddress[]): Pick<RouteEntry, 'source'> {
+  const source = vteps.find((vtep) => addressFamily(vtep) === addressFamily(prefix));
+  return source === undefined ? {} : { source };
 }
 
 const sortedSet = (prefixes: readonly Prefix[]): Prefix[] => [...new Set(prefixes)].sort();

@@ -140,7 +140,7 @@ const HOOKS: Comparison<HookEntry, ActualHook> = {
   equal: (wanted, found) =>
     found.behind === undefined && (wanted.leaving === true ? found.mode !== 'tcx' : found.passing !== true),
 };
-const ROUTES = same(routeKey, (a, b) => a.device === b.device);
+const ROUTES = same(routeKey, (a, b) => a.device === b.device && a.source === b.source);
 
 const TX: Comparison<TxSa, ActualTxSa> = {
   desiredKey: txKey,

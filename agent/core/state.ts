@@ -121,6 +121,11 @@ export interface RouteEntry {
    * better route takes is refused instead of following the default route in clear.
    */
   readonly device: string | undefined;
+  /**
+   * Source of what the host itself sends there: its own VTEP. Left to the kernel it is the first address of some other
+   * device where there are several, which no peer takes from us. Undefined: no VTEP of that family.
+   */
+  readonly source?: IpAddress;
 }
 
 /** The entry points, one program each. */

@@ -119,9 +119,10 @@ class NamespaceNetlink implements Netlink {
   async ownRoutes(): Promise<RouteEntry[]> {
     const links = (await this.linkMessages()).map(readLink);
     const names = new Map(links.map((link) => [link.ifindex, link.name]));
-    return (await this.mainRoutes()).filter(isOwn).map(({ prefix, ifindex, unreachable }) => ({
+    return (await this.mainRoutes()).filter(isOwn).map(({ prefix, ifindex, unreachable, source }) => ({
       prefix,
       device: unreachable ? undefined : (names.get(ifindex) ?? ''),
+      ...(source === undefined ? {} : { source }),
     }));
   }
 
@@ -131,7 +132,7 @@ class NamespaceNetlink implements Netlink {
     if (ifindex === 0) throw new KernelError(op, 19, 'ENODEV', 'no such device');
     const add = () =>
       this.socket.change(op, NEWROUTE, FlagsNew.CREATE | FlagsNew.EXCL, (out) =>
-        writeRoute(out, route.prefix, ifindex),
+        writeRoute(out, route.prefix, ifindex, route.source),
       );
     try {
       await add();
@@ -145,7 +146,7 @@ class NamespaceNetlink implements Netlink {
       );
       const own = rivals.find(isOwn);
       if (own === undefined) throw occupied(op, rivals[0]);
-      if (own.unreachable || own.ifindex === ifindex) return;
+      if (own.unreachable || (own.ifindex === ifindex && own.source === route.source)) return;
       await this.deleteRoute(op, route, own.ifindex);
       await add();
     }

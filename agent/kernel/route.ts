@@ -1,8 +1,8 @@
 // rtnetlink's route messages for the two forms of route we make: a prefix straight out of a device, and one that is
 // refused. Bytes only.
 import { type AttrStream, rt } from 'netlink';
-import { addressFamily, formatPrefix, prefixBytes } from '../core/bytes';
-import type { Prefix } from '../core/ids';
+import { addressBytes, addressFamily, formatAddress, formatPrefix, prefixBytes } from '../core/bytes';
+import type { IpAddress, Prefix } from '../core/ids';
 
 /**
  * Marks our routes in `ip route` (rtm_protocol), so that we remove no others. Free in rt_protos of iproute2 up to
@@ -22,8 +22,14 @@ const AF_INET6 = 10;
 /**
  * Writes the message of a route in the main table.
  * @param ifindex undefined: unreachable
+ * @param source an address of the host, of the prefix's family; undefined: the kernel's choice
  */
-export function writeRoute(out: AttrStream, prefix: Prefix, ifindex: number | undefined): void {
+export function writeRoute(
+  out: AttrStream,
+  prefix: Prefix,
+  ifindex: number | undefined,
+  source?: IpAddress,
+): void {
   const { bytes, mappedBits } = prefixBytes(prefix);
   const ipv4 = addressFamily(prefix) === 4;
   const data: rt.Route = {
@@ -35,7 +41,10 @@ export function writeRoute(out: AttrStream, prefix: Prefix, ifindex: number | un
     type: ifindex === undefined ? rt.RouteType.UNREACHABLE : rt.RouteType.UNICAST,
   };
   const dst = Buffer.from(ipv4 ? bytes.subarray(12) : bytes);
-  const attrs = ifindex === undefined ? { dst, priority: UNREACHABLE_METRIC } : { dst, oif: ifindex };
+  const prefsrc =
+    source === undefined ? {} : { prefsrc: Buffer.from(addressBytes(source).subarray(ipv4 ? 12 : 0)) };
+  const attrs =
+    ifindex === undefined ? { dst, priority: UNREACHABLE_METRIC } : { dst, oif: ifindex, ...prefsrc };
   rt.formatRouteMessage({ kind: 'route', data, attrs }, out);
 }
 
@@ -47,6 +56,7 @@ export interface MainRoute {
   /** RTN_UNREACHABLE. IPv6 has a device for those too, the loopback. */
   readonly unreachable: boolean;
   readonly metric: number;
+  readonly source?: IpAddress;
 }
 
 /** One of our two forms. */
@@ -62,16 +72,20 @@ export function readRoute(message: Buffer): MainRoute | undefined {
     return undefined;
   const length = data.family === AF_INET ? 4 : data.family === AF_INET6 ? 16 : 0;
   if (length === 0) return undefined;
-  const bytes = new Uint8Array(16);
-  if (length === 4) bytes.set([0xff, 0xff], 10);
-  if (attrs.dst !== undefined) bytes.set(attrs.dst.subarray(0, length), 16 - length);
+  const mapped = (address: Buffer | undefined): Uint8Array => {
+    const bytes = new Uint8Array(16);
+    if (length === 4) bytes.set([0xff, 0xff], 10);
+    if (address !== undefined) bytes.set(address.subarray(0, length), 16 - length);
+    return bytes;
+  };
   const bits = (data.dstLen ?? 0) + (length === 4 ? 96 : 0);
   const protocol = data.protocol ?? 0;
   return {
-    prefix: formatPrefix(bytes, bits),
+    prefix: formatPrefix(mapped(attrs.dst), bits),
     ifindex: attrs.oif ?? 0,
     protocol: typeof protocol === 'number' ? protocol : rt.RouteProtocol[protocol],
     unreachable: data.type === rt.RouteType.UNREACHABLE || data.type === 'UNREACHABLE',
     metric: attrs.priority ?? 0,
+    ...(attrs.prefsrc === undefined ? {} : { source: formatAddress(mapped(attrs.prefsrc)) }),
   };
 }

@@ -273,6 +273,30 @@ describe('routes', () => {
     ]);
   });
 
+  // Two devices with addresses, as a machine with a network for its management has: the first would be the source.
+  test.each([
+    ['198.51.100.0/24', '198.51.100.1', '192.0.2.1/24', '203.0.113.1'],
+    ['2001:db8:1::/64', '2001:db8:1::1', '2001:db8:2::1/64', '2001:db8:3::1'],
+  ])('%s: what the host sends there has the source of the route', async (text, to, first, second) => {
+    for (const [name, address] of [
+      ['nic0', first],
+      ['nic1', `${second}/${text.includes(':') ? 64 : 24}`],
+    ] as const) {
+      namespace.run('ip', 'link', 'add', name, 'type', 'bridge');
+      namespace.run('ip', 'link', 'set', name, 'up');
+      namespace.run('ip', 'address', 'add', address, 'dev', name, ...(text.includes(':') ? ['nodad'] : []));
+    }
+    const bare = { prefix: prefix(text), device: 'vxseal0' };
+    await netlink.putRoute(bare);
+    expect(namespace.run('ip', 'route', 'get', to)).not.toContain(`src ${second}`);
+    const route = { ...bare, source: second as IpAddress };
+    await netlink.putRoute(route);
+    expect(await netlink.ownRoutes()).toEqual([route]);
+    expect(namespace.run('ip', 'route', 'get', to)).toContain(`src ${second}`);
+    await netlink.removeRoute(route);
+    expect(await netlink.ownRoutes()).toEqual([]);
+  });
+
   test("others' routes are neither listed, nor replaced, nor removed", async () => {
     for (const family of [['10.244.3.0/24'], ['-6', 'fd00:3::/64']]) {
       const text = family.at(-1) ?? '';

@@ -84,7 +84,7 @@ test('3 an address of the pool leads to the node that has the pod, and moves wit
   expect(ownerOf(node(1), '10.9.0.5')).toBe(0);
   expect(ownerOf(node(3), '10.9.0.5')).toBe(numberOf(node(3), 'node1'));
   const routes = [...node(3).network.routeTable.values()];
-  expect(routes).toContainEqual({ prefix: '10.9.0.5/32', device: 'vxseal0' });
+  expect(routes).toContainEqual({ prefix: '10.9.0.5/32', device: 'vxseal0', source: '192.0.2.3' });
   await node(1).room.detachPod(id);
   await attach(node(2), 'web', '10.9.0.5');
   await clock.advance(2 * RECONCILE_MS);

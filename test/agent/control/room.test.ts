@@ -71,7 +71,7 @@ describe('two agents on one bus', () => {
           { prefix: '10.0.0.0/8', device: undefined },
           { prefix: '10.1.0.0/24', device: undefined },
           { prefix: '10.2.0.0/24', device: undefined },
-          { prefix: theirs, device: 'vxseal0' },
+          { prefix: theirs, device: 'vxseal0', source: peer === 'node2' ? '192.0.2.1' : '192.0.2.2' },
         ]),
       );
       expect(status.node.mtuBytes).toBe(1408);

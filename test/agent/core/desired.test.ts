@@ -227,8 +227,8 @@ const refusedIn = (state: ReturnType<typeof desired>) =>
 test('routes: peers’ prefixes of the host VNI, no node addresses; behind them the whole overlay is unreachable', () => {
   const state = desired(input());
   expect(state.routes.filter((route) => route.device !== undefined)).toEqual([
-    { prefix: '10.2.0.0/24', device: 'vxseal0' },
-    { prefix: '10.22.0.0/24', device: 'vxseal0' },
+    { prefix: '10.2.0.0/24', device: 'vxseal0', source: '192.0.2.1' },
+    { prefix: '10.22.0.0/24', device: 'vxseal0', source: '192.0.2.1' },
   ]);
   expect(refusedIn(state)).toEqual([
     '10.0.0.0/8',
