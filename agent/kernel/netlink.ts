@@ -130,15 +130,12 @@ class NamespaceNetlink implements Netlink {
     const op = `add ${describe(route)}`;
     const ifindex = await this.routeDevice(route);
     if (ifindex === 0) throw new KernelError(op, 19, 'ENODEV', 'no such device');
-    const add = () =>
-      this.socket.change(op, NEWROUTE, FlagsNew.CREATE | FlagsNew.EXCL, (out) =>
-        writeRoute(out, route.prefix, ifindex, route.source),
-      );
+    const put = (flags: number) =>
+      this.socket.change(op, NEWROUTE, flags, (out) => writeRoute(out, route.prefix, ifindex, route.source));
     try {
-      await add();
+      await put(FlagsNew.CREATE | FlagsNew.EXCL);
     } catch (cause) {
       if (!isErrno(cause, 'EEXIST')) throw cause;
-      // Never NLM_F_REPLACE: it would take the place of another's route to the same prefix.
       const rivals = (await this.mainRoutes()).filter(
         (other) =>
           other.prefix === route.prefix &&
@@ -147,8 +144,10 @@ class NamespaceNetlink implements Netlink {
       const own = rivals.find(isOwn);
       if (own === undefined) throw occupied(op, rivals[0]);
       if (own.unreachable || (own.ifindex === ifindex && own.source === route.source)) return;
+      // In one step, or packets of the host would be refused in between; beside another's it might take that one's place.
+      if (rivals.every(isOwn)) return await put(FlagsNew.REPLACE);
       await this.deleteRoute(op, route, own.ifindex);
-      await add();
+      await put(FlagsNew.CREATE | FlagsNew.EXCL);
     }
   }
 
