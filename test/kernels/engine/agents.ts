@@ -37,12 +37,12 @@ const markedVxlan: Forgery = {
   send: async (context, tag) => {
     const { netns, vtep } = victim(context);
     const rule = `udp dport ${VXLAN_PORT} oifname lo ip saddr set ${context.node(1).vtep} meta mark set ${markOf(VNI as Vni)}`;
-    const chain = `chain out { type filter hook output priority 0; ${rule}; }`;
-    run(inNetns(netns, ['nft', `add table ${FORGER} { ${chain} }`]));
+    const chain = `chain out {\n type filter hook output priority 0\n ${rule}\n }`;
+    run(inNetns(netns, ['nft', '-f', '-']), `table ${FORGER} {\n ${chain}\n}\n`);
     try {
       await context.endpoint(netns).cast(vtep, VXLAN_PORT, clearVxlan(context, tag));
     } finally {
-      run(inNetns(netns, ['nft', `delete table ${FORGER}`]));
+      run(inNetns(netns, ['nft', 'delete', 'table', ...FORGER.split(' ')]));
     }
     return 1;
   },
