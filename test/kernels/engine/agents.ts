@@ -47,7 +47,7 @@ const markedVxlan: Forgery = {
     return 1;
   },
 };
-export const PROOFS: readonly ProofOf[] = [
+const PROOFS: readonly ProofOf[] = [
   named,
   reachUnseen,
   clearIsSeen,
@@ -67,4 +67,4 @@ async function main(): Promise<void> {
   console.log(JSON.stringify(proofs));
 }
 
-if (require.main === module) void main();
+void main();
