@@ -77,6 +77,7 @@ export function renewNode(caDir: string, node: NodeLayout): void {
 }
 
 export function writeConfig(lab: LabLayout, node: NodeLayout): void {
+  const engine = lab.shape.engines[node.index - 1];
   const cluster = lab.shape.overlay.map((family) => CLUSTER_PREFIXES[family]);
   const config = {
     nodeName: node.name,
@@ -98,7 +99,8 @@ export function writeConfig(lab: LabLayout, node: NodeLayout): void {
       tune: lab.shape.offloads ? 'auto' : 'off', // it would switch GRO on
     },
     overlay: {
-      engine: lab.shape.engines[node.index - 1] ?? 'bpf',
+      // Versions before do not know the key.
+      ...(engine === undefined ? {} : { engine }),
       vni: VNI,
       port: VXLAN_PORT,
       prefixes: vnisOf(lab.shape).map((vni) => ({ vni, prefixes: node.prefixes })),
