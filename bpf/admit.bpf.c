@@ -26,7 +26,8 @@ static __always_inline int read_tunnel(struct __sk_buff *skb, struct vtep_key *v
 }
 
 /*
- * The state that sets the mark takes only what comes from its peer's address: an SA of another peer cannot carry it.
+ * The state that sets the mark takes only what comes from its peer's address (its selector), and open hands it only
+ * what comes from the peer that has the address now: an SA of another peer cannot carry it.
  * What no state of ours opened has no such mark.
  */
 static __always_inline int admit_opened(struct __sk_buff *skb, const struct config *cfg, const struct vtep_key *vtep,

@@ -35,7 +35,7 @@ export interface XfrmSaParts {
   readonly nowNs: () => bigint;
 }
 
-/** Refused packets of SAs that are gone. */
+/** Packets that the kernel refused under an SA, or under several. */
 export interface Refused {
   readonly replays: number;
   readonly forged: number;
@@ -165,7 +165,8 @@ export class XfrmSaTables implements SaTables {
     const state = socket.state({ destination: local, spi });
     attempt(op, () => native.mapDelete(rxMap, key));
     if (state?.source !== source) return;
-    this.counted.set(state.fingerprint, { ...state, peer });
+    const { replays, forged } = state;
+    this.counted.set(state.fingerprint, { peer, replays, forged });
     socket.removeState(state);
   }
 
