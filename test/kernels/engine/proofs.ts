@@ -4,9 +4,19 @@ import { randomBytes } from 'node:crypto';
 import type { ProbeReply } from '../../../agent/ports';
 import { openEsp, parseOuter } from '../../bpf/esp-decoder';
 import { inNetns, start, until } from '../../lab/command';
-import { flipped, resealed } from '../interop/forge';
+import { aheadOf, flipped, resealed } from '../interop/forge';
 import type { OurNode } from '../interop/ours';
-import { caseMtuBytes, FOREIGN_PEER, newKeys, TUNNEL_VNI } from '../interop/plan';
+import {
+  caseMtuBytes,
+  FOREIGN_PEER,
+  IP_AND_ICMP_BYTES,
+  newKeys,
+  STREAM_INTERVAL_S,
+  STREAM_PACKETS,
+  TCP_BYTES,
+  TCP_PORT,
+  TUNNEL_VNI,
+} from '../interop/plan';
 import { espKeys } from '../interop/run';
 import { expectMoved, expectOk, type Scene, unsealed } from './scene';
 
@@ -16,15 +26,7 @@ export interface EngineProof {
 }
 
 const ETHERNET_BYTES = 14;
-const HEADERS = { 4: 28, 6: 48 } as const;
-const STREAM_PACKETS = 250;
-const STREAM_INTERVAL_S = 0.02;
 const WAIT_MS = 20_000;
-const TCP_PORT = 5201;
-const TCP_BYTES = 300_000;
-/** Of the sequence number's low half in ESP, and beyond what traffic has used. */
-const SEQUENCE_AT = 4;
-const AHEAD = 60;
 /** In what ESP holds: behind UDP, the VNI in VXLAN; behind VXLAN and Ethernet, the source in IPv4. */
 const VNI_AT = 12;
 const INNER_SOURCE_AT = 16 + 14 + 12;
@@ -36,7 +38,7 @@ const reach: EngineProof = {
     for (const from of [scene.a, scene.b]) {
       await expectMoved(from, 'reach', [], async () => {
         for (const inner of [4, 6] as const) {
-          const largest = caseMtuBytes(scene.chosen) - HEADERS[inner];
+          const largest = caseMtuBytes(scene.chosen) - IP_AND_ICMP_BYTES[inner];
           for (const bytes of [1, 56, 1000, largest - 3, largest - 2, largest - 1, largest]) {
             expectOk(`IPv${inner} ${bytes} B`, await scene.ping(from, bytes, inner));
             pings += 1;
@@ -168,7 +170,7 @@ async function forgeriesFor(scene: Scene, victim: OurNode): Promise<Forgery[]> {
   const frame = await scene.sealed(sender);
   const sa = sender.outgoing(scene.keys);
   const keys = espKeys(sa);
-  let sequence = BigInt(parseOuter(frame).esp.readUInt32BE(SEQUENCE_AT) + AHEAD);
+  let sequence = aheadOf(frame);
   const anew = (change?: (payload: Buffer) => Buffer, spi: number = sa.spi): Buffer => {
     sequence += 1n;
     return resealed(frame, keys, spi, sequence, change);

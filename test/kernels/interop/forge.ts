@@ -6,6 +6,14 @@ const ETHERNET_BYTES = 14;
 const IV_BYTES = 8;
 const IPV6_BYTES = 40;
 const UDP_CHECKSUM_AT = 6;
+/** Of the low half of the sequence number in ESP. */
+const SEQUENCE_AT = 4;
+/** Beyond what traffic has used, near enough to leave what follows inside the kernel's window of 128. */
+const AHEAD = 60;
+
+/** A sequence number that neither end has seen when the frame is the last that was sent. */
+export const aheadOf = (frame: Buffer): bigint =>
+  BigInt(parseOuter(frame).esp.readUInt32BE(SEQUENCE_AT) + AHEAD);
 
 /**
  * The frame with its ESP packet opened and sealed again: valid, of the same length.

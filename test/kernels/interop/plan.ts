@@ -12,6 +12,14 @@ export const VXLAN_PORT = 14789;
 export const ESP_PORT = 4500;
 export const UNDERLAY_MTU_BYTES = 1500;
 
+/** Of a ping, around its payload. */
+export const IP_AND_ICMP_BYTES = { 4: 28, 6: 48 } as const;
+/** What goes on while keys change. */
+export const STREAM_PACKETS = 250;
+export const STREAM_INTERVAL_S = 0.02;
+export const TCP_BYTES = 300_000;
+export const TCP_PORT = 5201;
+
 export interface Side {
   readonly name: NodeName;
   readonly vtep: Readonly<Record<4 | 6, IpAddress>>;

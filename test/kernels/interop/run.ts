@@ -1,25 +1,28 @@
 // The cases: traffic both ways, keys that change in the middle, then forgeries before either end. Each case is judged
 // by the counters of both: none moved that speaks of an error, and for each forgery exactly the one that should.
 import { randomBytes } from 'node:crypto';
-import { parseOuter } from '../../bpf/esp-decoder';
 import { inNetns, type Outcome, start, until } from '../../lab/command';
 import type { Proof } from '../../lab/context';
 import { Foreign, type Runner } from './foreign';
-import { flipped, resealed } from './forge';
+import { aheadOf, flipped, resealed } from './forge';
 import { OurNode } from './ours';
-import { type Case, caseMtuBytes, caseName, FOREIGN, type Keys, newKeys, OURS } from './plan';
+import {
+  type Case,
+  caseMtuBytes,
+  caseName,
+  FOREIGN,
+  IP_AND_ICMP_BYTES,
+  type Keys,
+  newKeys,
+  OURS,
+  STREAM_INTERVAL_S,
+  STREAM_PACKETS,
+  TCP_BYTES,
+  TCP_PORT,
+} from './plan';
 import type { Wire } from './wire';
 
-const IP_AND_ICMP_BYTES = { 4: 28, 6: 48 } as const;
-const STREAM_PACKETS = 250;
-const STREAM_INTERVAL_S = 0.02;
-const TCP_BYTES = 300_000;
-const TCP_PORT = 5201;
 const WAIT_MS = 10_000;
-/** Ahead of what the traffic has used, near enough to leave what follows inside the kernel's window of 128. */
-const FORGED_AHEAD = 60;
-/** Of the low half of the sequence number in ESP. */
-const SEQUENCE_AT = 4;
 
 export interface Scene {
   readonly wire: Wire;
@@ -184,7 +187,7 @@ async function forgeAll(scene: Scene, chosen: Case, keys: Keys): Promise<number>
   const stranger = (spi: number) => (spi ^ 0x00a5a500) >>> 0;
 
   const sent = (frame: Buffer, sa: Keys['toOurs']): [string, Buffer][] => {
-    const sequence = BigInt(parseOuter(frame).esp.readUInt32BE(SEQUENCE_AT) + FORGED_AHEAD);
+    const sequence = aheadOf(frame);
     const fresh = resealed(frame, espKeys(sa), sa.spi, sequence);
     return [
       ['replayed', frame],

@@ -41,9 +41,27 @@ export class Wire {
 
   /** First frame that passes the filter while `provoke` runs. */
   async capture(filter: string, provoke: () => Promise<unknown>): Promise<Buffer> {
-    const dir = mkdtempSync(join(tmpdir(), 'vxseal-capture-'));
+    const [frame] = await this.sniff(['-c', '1', filter], provoke);
+    if (frame === undefined) throw new Error(`no frame for "${filter}"`);
+    return frame;
+  }
+
+  /** Every frame that passes the filter while `provoke` runs. */
+  watch(filter: string, provoke: () => Promise<unknown>): Promise<Buffer[]> {
+    return this.sniff([filter], async (end) => {
+      await provoke();
+      end();
+    });
+  }
+
+  /** What tcpdump has written when it ends, by itself or because `provoke` ends it. */
+  private async sniff(
+    options: readonly string[],
+    provoke: (end: () => void) => Promise<unknown>,
+  ): Promise<Buffer[]> {
+    const dir = mkdtempSync(join(tmpdir(), 'vxseal-wire-'));
     const file = join(dir, 'pcap');
-    const argv = ['tcpdump', '-i', 'wire', '-c', '1', '-w', file, '-U', '-s', '0', '-Z', 'root', filter];
+    const argv = [...words(`tcpdump --immediate-mode -i wire -w ${file} -U -s 0 -Z root`), ...options];
     const [program = '', ...args] = inNetns(this.netns.name, argv);
     const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
     try {
@@ -52,59 +70,15 @@ export class Wire {
         said += chunk;
       });
       const ended = () => child.exitCode !== null || child.signalCode !== null;
-      const seen = (text: string) => () => (said.includes(text) || ended() ? true : undefined);
-      await until('tcpdump listens', CAPTURE_TIMEOUT_MS, seen('listening on'), () => said);
-      await provoke();
+      const seen = () => (said.includes('listening on') || ended() ? true : undefined);
+      await until('tcpdump listens', CAPTURE_TIMEOUT_MS, seen, () => said);
+      await provoke(() => child.kill('SIGINT'));
       await until(
         'tcpdump ends',
         CAPTURE_TIMEOUT_MS,
         () => (ended() ? true : undefined),
         () => said,
       );
-      const [frame] = readPcap(readFileSync(file));
-      if (frame === undefined) throw new Error(`no frame for "${filter}": ${said}`);
-      return Buffer.from(frame);
-    } finally {
-      child.kill('SIGKILL');
-      rmSync(dir, { recursive: true, force: true });
-    }
-  }
-
-  /** Every frame that passes the filter while `provoke` runs. */
-  async watch(filter: string, provoke: () => Promise<unknown>): Promise<Buffer[]> {
-    const dir = mkdtempSync(join(tmpdir(), 'vxseal-watch-'));
-    const file = join(dir, 'pcap');
-    const argv = [
-      'tcpdump',
-      '--immediate-mode',
-      '-i',
-      'wire',
-      '-w',
-      file,
-      '-U',
-      '-s',
-      '0',
-      '-Z',
-      'root',
-      filter,
-    ];
-    const [program = '', ...args] = inNetns(this.netns.name, argv);
-    const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
-    try {
-      let said = '';
-      child.stderr.on('data', (chunk) => {
-        said += chunk;
-      });
-      const ended = () => child.exitCode !== null || child.signalCode !== null;
-      await until(
-        'tcpdump listens',
-        CAPTURE_TIMEOUT_MS,
-        () => (said.includes('listening on') ? true : undefined),
-        () => said,
-      );
-      await provoke();
-      child.kill('SIGINT');
-      await until('tcpdump ends', CAPTURE_TIMEOUT_MS, () => (ended() ? true : undefined));
       return readPcap(readFileSync(file)).map((frame) => Buffer.from(frame));
     } finally {
       child.kill('SIGKILL');
