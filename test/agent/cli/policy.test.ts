@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DoctorParts } from '../../../agent/cli/doctor';
-import type { ExitCode, Io } from '../../../agent/cli/io';
+import type { ExitCode } from '../../../agent/cli/io';
 import { runCli } from '../../../agent/cli/program';
+import { keptIo } from '../../fakes/io';
 
 const folder = mkdtempSync(join(tmpdir(), 'vxseal-policy-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -47,15 +48,7 @@ items:
 let environment: Record<string, string> = {};
 
 async function explain(...args: string[]): Promise<{ code: ExitCode; out: string; err: string }> {
-  const out: string[] = [];
-  const err: string[] = [];
-  const io: Io = {
-    out: (text) => void out.push(text),
-    err: (text) => void err.push(text),
-    colour: false,
-    environment,
-    nowMs: () => 0,
-  };
+  const { io, out, err } = keptIo(folder);
   const none = async (): Promise<void> => {};
   const parts = {
     version: '1.2.3',
@@ -64,7 +57,11 @@ async function explain(...args: string[]): Promise<{ code: ExitCode; out: string
     labKeys: { lines: async () => [] },
     register: [],
   };
-  const code = await runCli(['policy', 'explain', '--folder', folder, ...args], io, parts);
+  const code = await runCli(
+    ['policy', 'explain', '--folder', folder, ...args],
+    { ...io, environment },
+    parts,
+  );
   return { code, out: out.join('\n'), err: err.join('\n') };
 }
 
