@@ -1,32 +1,37 @@
 #!/usr/bin/env bash
 # Everything that makes one machine of scripts/machines a node of a Kubernetes cluster, by root: certificates of the
 # cluster, control plane, containerd, kubelet. One program is all of Kubernetes (scripts/tools kubernetes). The agent
-# comes by the chart.
-#   kubernetes.sh server NAME ADDRESS           etcd and the control plane; makes the cluster's certificates
-#   kubernetes.sh node NAME ADDRESS SERVER      containerd and the kubelet; DIR/pki is the server's
-#   kubernetes.sh import FILE                   an image, for the node's pods
-#   kubernetes.sh kubectl ARGS…
-#   kubernetes.sh pod NAME                      the network namespace of a pod on this node, a path
-#   kubernetes.sh agent                         process id of the agent on this node
+# comes by the chart, the pod from a DaemonSet of that name. Each verb may be repeated.
+#   kubernetes.sh install                       packages, Node.js and Kafka among them
+#   kubernetes.sh server ADDRESS                Kafka, etcd and the control plane; makes the cluster's certificates
+#   kubernetes.sh admit NAME ADDRESS            on the server: writes what a node is known by, a tar
+#   kubernetes.sh node NAME ADDRESS             reads that; containerd and the kubelet
+#   kubernetes.sh import                        reads an image, for the node's pods
+#   kubernetes.sh kubectl|helm ARGS…            on the server
+#   kubernetes.sh agent kill|start|restart      start: waits for the one that the kubelet starts
+#   kubernetes.sh vxseal ARGS…                  the command line of this node's agent
+#   kubernetes.sh pod CMD…                      in the pod
+#   kubernetes.sh address                       the pod's
+#   kubernetes.sh pings start ADDRESS|stop      from the pod, 50 a second; stop prints: sent, answered, the last's number
+#   kubernetes.sh device                        the device of the underlay
 #   kubernetes.sh stop                          what was started here ends, pods too
+# LAB_PATIENCE: how much longer than usual to wait for something, a whole number.
+# KUBERNETES_DIR: another place, where several machines are on one host.
 set -euo pipefail
 tree=$(cd "$(dirname "$0")/../.." && pwd)
 dir=${KUBERNETES_DIR:-/var/lib/vxseal-kubernetes}
 program=$tree/build/tools/kubernetes
 pki=$dir/pki
 
-readonly SERVICES=10.96.0.0/16 PATIENCE=${LAB_PATIENCE:-1}
-readonly WAIT_SECONDS=$((120 * PATIENCE)) TICK=$((200 * PATIENCE))e-3
+readonly SERVICES=10.96.0.0/16 POD=lab WAIT_SECONDS=$((120 * ${LAB_PATIENCE:-1}))
 readonly PAUSE=vxseal.test/busybox:1 # any image that sleeps holds a pod's namespaces
+. "$tree/test/lab/common.sh"
 
 fail() { echo "kubernetes: $1" >&2; exit 1; }
 
-within() {
-	local end=$((SECONDS + WAIT_SECONDS))
-	until "$@" >/dev/null 2>&1; do
-		[ $SECONDS -lt $end ] || return 1
-		sleep $TICK
-	done
+install_all() {
+	"$tree/test/lab/machine.sh" packages
+	"$tree/scripts/setup" kafka cni
 }
 
 # start NAME COMMAND…: in the background, its log beside it; again when it is there already does nothing.
@@ -60,24 +65,30 @@ certificates() {
 	issue scheduler system:kube-scheduler lab
 }
 
-# kubeconfig FILE SERVER: for who has that certificate.
+# kubeconfig NAME: for who has that certificate; its files are beside it.
 kubeconfig() {
 	cat >"$pki/$1.conf" <<-YAML
 		apiVersion: v1
 		kind: Config
 		current-context: lab
 		contexts: [{name: lab, context: {cluster: lab, user: me}}]
-		clusters: [{name: lab, cluster: {server: "https://$2:6443", certificate-authority: $pki/ca.crt}}]
-		users: [{name: me, user: {client-certificate: $pki/$1.crt, client-key: $pki/$1.key}}]
+		clusters: [{name: lab, cluster: {server: "https://$(cat "$dir/server"):6443", certificate-authority: ca.crt}}]
+		users: [{name: me, user: {client-certificate: $1.crt, client-key: $1.key}}]
 	YAML
 }
 
 kubectl() { "$program" kubectl --kubeconfig "$pki/admin.conf" "$@"; }
+helm() {
+	HELM_CACHE_HOME=$dir/helm HELM_CONFIG_HOME=$dir/helm HELM_DATA_HOME=$dir/helm \
+		"$tree/build/tools/helm" --kubeconfig "$pki/admin.conf" "$@"
+}
 
 server() {
-	local address=$2 name
+	local address=$1 name
+	broker "$address"
+	echo "$address" >"$dir/server"
 	certificates "$address"
-	for name in admin controllers scheduler; do kubeconfig "$name" "$address"; done
+	for name in admin controllers scheduler; do kubeconfig "$name"; done
 	start etcd "$program" etcd --data-dir "$dir/etcd" --listen-client-urls http://127.0.0.1:2379 \
 		--advertise-client-urls http://127.0.0.1:2379 --listen-peer-urls http://127.0.0.1:2380 --unsafe-no-fsync
 	start apiserver "$program" apiserver --etcd-servers http://127.0.0.1:2379 --bind-address "$address" \
@@ -89,7 +100,8 @@ server() {
 		--service-account-key-file "$pki/accounts.key" --service-account-signing-key-file "$pki/accounts.key"
 	up apiserver kubectl get --raw /readyz
 	start controllers "$program" controllers --kubeconfig "$pki/controllers.conf" --use-service-account-credentials \
-		--service-account-private-key-file "$pki/accounts.key" --root-ca-file "$pki/ca.crt" --leader-elect=false
+		--service-account-private-key-file "$pki/accounts.key" --root-ca-file "$pki/ca.crt" --leader-elect=false \
+		--node-monitor-grace-period $((50 * ${LAB_PATIENCE:-1}))s
 	start scheduler "$program" scheduler --kubeconfig "$pki/scheduler.conf" --leader-elect=false
 	up controllers kubectl -n default get serviceaccount default
 }
@@ -152,11 +164,22 @@ kubelet_config() {
 	YAML
 }
 
-node() {
+# The certificate's key is made here: whoever may make a machine a node has the cluster's authority.
+admit() {
 	local name=$1 address=$2
 	[ -f "$pki/$name.crt" ] || issue "$name" "system:node:$name" system:nodes "IP:$address,DNS:$name"
-	kubeconfig "$name" "$3"
-	kubeconfig admin "$3"
+	kubeconfig "$name"
+	tar -C "$pki" -c ca.crt "$name.crt" "$name.key" "$name.conf"
+}
+
+known() { "$program" kubectl --kubeconfig "$pki/$1.conf" get node "$1"; }
+
+node() {
+	local name=$1 address=$2
+	mkdir -p -m 700 "$pki"
+	tar -C "$pki" -x
+	echo "$address" >"$dir/address"
+	sysctl -q -w net.ipv4.ip_forward=1
 	network "$name"
 	containerd_config
 	start containerd containerd --config "$dir/containerd.toml"
@@ -164,7 +187,7 @@ node() {
 	kubelet_config "$address"
 	start kubelet "$program" kubelet --config "$dir/kubelet.yaml" --kubeconfig "$pki/$name.conf" \
 		--hostname-override "$name" --node-ip "$address" --root-dir "$dir/kubelet" --cert-dir "$dir/kubelet-pki"
-	up kubelet kubectl get node "$name"
+	up kubelet known "$name"
 }
 
 ctr_k8s() { ctr --address "$dir/containerd.sock" --namespace k8s.io "$@"; }
@@ -172,16 +195,17 @@ ctr_k8s() { ctr --address "$dir/containerd.sock" --namespace k8s.io "$@"; }
 container() { ctr_k8s containers ls -q "labels.\"io.kubernetes.pod.name\"~=^$1,labels.\"io.cri-containerd.kind\"==$2${3:+,labels.\"io.kubernetes.container.name\"==$3}"; }
 process_of() { ctr_k8s tasks ls | awk -v id="$1" '$1 == id && $3 == "RUNNING" { print $2 }'; }
 
-pod() {
+pod_netns() {
 	local id process
-	for id in $(container "$1" sandbox); do
+	for id in $(container $POD sandbox); do
 		process=$(process_of "$id")
 		[ -z "$process" ] || { echo "/proc/$process/ns/net"; return; }
 	done
-	fail "no pod $1 runs here"
+	fail "no pod $POD runs here"
 }
+address() { (pod ip -o -4 addr show dev eth0) | awk '{ sub("/.*", "", $4); print $4; exit }'; }
 
-agent() {
+agent_process() {
 	local id process
 	for id in $(container vxseal- container agent); do
 		process=$(process_of "$id")
@@ -189,6 +213,20 @@ agent() {
 	done
 	return 1
 }
+another_agent() { local now; now=$(agent_process) && [ "$now" != "$(cat "$dir/ended" 2>/dev/null || true)" ]; }
+end_agent() {
+	agent_process >"$dir/ended" || fail "no agent runs here"
+	kill -"$1" "$(cat "$dir/ended")"
+}
+agent() {
+	case ${1:-} in
+	kill) end_agent KILL ;;
+	start) within another_agent || fail "the kubelet starts no agent; its log is $dir/kubelet.log" ;;
+	restart) end_agent TERM && agent start ;;
+	*) fail "agent kill, start or restart: helm is who removes it" ;;
+	esac
+}
+vxseal() { local process; process=$(agent_process) && nsenter -t "$process" --mount -- /usr/local/bin/vxseal "$@" --socket /run/vxseal/agent.sock; }
 
 stop() {
 	local name id process
@@ -205,7 +243,9 @@ mkdir -p "$dir"
 verb=${1:-}
 [ $# = 0 ] || shift
 case $verb in
-server | node | kubectl | pod | agent | stop) "$verb" "$@" ;;
-import) ctr_k8s images import "$1" ;;
-*) fail "server, node, import, kubectl, pod, agent or stop" ;;
+install) install_all ;;
+server | admit | node | kubectl | helm | agent | vxseal | pod | address | pings | stop) "$verb" "$@" ;;
+import) ctr_k8s images import - ;;
+device) device_of "$(cat "$dir/address")" ;;
+*) fail "$(sed -n 's/^#   kubernetes.sh \([a-z|]*\).*/\1/p' "$0" | paste -sd ' ')" ;;
 esac

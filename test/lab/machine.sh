@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything that is done on one machine of scripts/machines, by root: packages and build, the broker, the agent with
 # its configuration, one pod as the CNI plugin "ptp" makes it. Each verb may be repeated.
-#   machine.sh install                        packages, Node.js among them, and the build
+#   machine.sh packages                       what is installed, Node.js and Kafka among it
+#   machine.sh install                        the same, and the build
 #   machine.sh join NAME ADDRESS              NAME is node1, node2, …; /etc/vxseal holds its key and certificate
 #   machine.sh agent start|stop|kill|restart
 #   machine.sh vxseal ARGS…                   the command line against this agent
@@ -18,15 +19,13 @@ pins=${MACHINE_PINS:-/sys/fs/bpf/vxseal}
 pod=${MACHINE_POD:-pod}
 cli=$tree/build/agent/cli/vxseal.js
 
-readonly BROKER=192.168.57.11:9092 POD_MTU=1500 WAIT_SECONDS=$((60 * ${LAB_PATIENCE:-1}))
-# Asking often would make a slow machine slower.
-readonly TICK=$((200 * ${LAB_PATIENCE:-1}))e-3
-readonly PINGS_LEAST=400
-readonly NODE_LEAST=20.19.0
+readonly POD_MTU=1500 WAIT_SECONDS=$((60 * ${LAB_PATIENCE:-1})) NODE_LEAST=20.19.0
+. "$tree/test/lab/common.sh"
 
 fail() { echo "machine: $1" >&2; exit 1; }
+pod_netns() { echo "/run/netns/$pod"; }
 
-install_all() {
+packages() {
 	export DEBIAN_FRONTEND=noninteractive
 	if ! command -v node >/dev/null; then
 		apt-get update -qq
@@ -36,10 +35,7 @@ install_all() {
 	[ "$(printf '%s\n' "$NODE_LEAST" "$(node -p process.versions.node)" | sort -V | head -n 1)" = "$NODE_LEAST" ] ||
 		fail "Node.js $NODE_LEAST or newer is needed: take another box with VXSEAL_BOX"
 	"$tree/scripts/setup" kafka
-	"$tree/scripts/build"
 }
-
-device_of() { ip -o -4 addr show to "$1" | awk '{ print $2; exit }'; }
 
 write_config() {
 	local name=$1 address=$2
@@ -55,7 +51,7 @@ write_config() {
 		  chain: $identity/node.crt
 		  roots: $identity/roots.crt
 		bus: {type: kafka}
-		kafka: {brokers: ["$BROKER"]}
+		kafka: {brokers: ["$BROKER:9092"]}
 		underlay: {devices: [$(device_of "$address")]}
 		overlay:
 		  vni: 100
@@ -86,20 +82,7 @@ make_pod() {
 answers() { [[ "$(vxseal status --json 2>/dev/null || true)" == *'"readiness"'* ]]; }
 vxseal() { node "$cli" "$@" --socket "$dir/run/agent.sock"; }
 
-# True within the time, asking again and again.
-within() {
-	local seconds=$1 end
-	shift
-	end=$((SECONDS + seconds))
-	until "$@"; do
-		[ $SECONDS -lt $end ] || return 1
-		sleep $TICK
-	done
-}
-
 alive() { [ -f "$dir/agent.pid" ] && grep -qs "$dir/config.yaml" "/proc/$(cat "$dir/agent.pid")/cmdline"; }
-# Not even as what is left of it until it is waited for: the next agent would take that for a living one.
-gone() { [ ! -e "/proc/$1" ]; }
 
 agent() {
 	case ${1:-} in
@@ -107,12 +90,12 @@ agent() {
 		! alive || return 0
 		setsid node "$cli" agent --config "$dir/config.yaml" </dev/null >>"$dir/agent.log" 2>&1 &
 		echo $! >"$dir/agent.pid"
-		within $WAIT_SECONDS answers || { tail -n 20 "$dir/agent.log" >&2; fail "the agent does not answer"; }
+		within answers || { tail -n 20 "$dir/agent.log" >&2; fail "the agent does not answer"; }
 		;;
 	stop | kill)
 		alive || return 0
 		kill -"$([ "$1" = stop ] && echo TERM || echo KILL)" "$(cat "$dir/agent.pid")"
-		within $WAIT_SECONDS gone "$(cat "$dir/agent.pid")" || fail "the agent does not end"
+		within gone "$(cat "$dir/agent.pid")" || fail "the agent does not end"
 		;;
 	restart) agent stop && agent start ;;
 	*) fail "agent start, stop, kill or restart" ;;
@@ -124,45 +107,23 @@ attached() { vxseal pods attach --netns "/run/netns/$pod" --name "$pod" --namesp
 join() {
 	local name=$1 address=$2
 	[ -n "$(device_of "$address")" ] || fail "no device has $address"
-	[ "$address:9092" != "$BROKER" ] ||
-		"$tree/scripts/kafka" start --dir "$dir/kafka" --host "$address" --port 9092 >/dev/null
+	broker "$address"
 	write_config "$name" "$address"
 	make_pod "$name"
 	agent start
-	within $WAIT_SECONDS attached || fail "the pod is not attached: $(cat "$dir/attach.log")"
-}
-
-enough_pings() { grep -q "icmp_seq=$PINGS_LEAST " "$dir/pings"; }
-
-# By itself it ends too, should nobody stop it. What is on its way when it ends goes unanswered.
-pings() {
-	case ${1:-} in
-	start)
-		setsid nsenter "--net=/run/netns/$pod" -- ping -n -i 0.02 -w $((10 * WAIT_SECONDS)) "$2" </dev/null >"$dir/pings" 2>&1 &
-		echo $! >"$dir/pings.pid"
-		within $WAIT_SECONDS grep -qs icmp_seq= "$dir/pings" || fail "no ping is answered"
-		;;
-	stop)
-		within $WAIT_SECONDS enough_pings || true
-		kill -INT "$(cat "$dir/pings.pid")"
-		within $WAIT_SECONDS gone "$(cat "$dir/pings.pid")" || fail "ping does not end"
-		awk '/icmp_seq=/ && !/DUP/ { match($0, /icmp_seq=[0-9]+/); last = substr($0, RSTART + 9, RLENGTH - 9); answered++ }
-			/packets transmitted/ { sent = $1 }
-			END { print sent + 0, answered + 0, last + 0 }' "$dir/pings"
-		;;
-	*) fail "pings start ADDRESS, or stop" ;;
-	esac
+	within attached || fail "the pod is not attached: $(cat "$dir/attach.log")"
 }
 
 verb=${1:-}
 [ $# = 0 ] || shift
 case $verb in
-install) install_all ;;
+packages) packages ;;
+install) packages && "$tree/scripts/build" ;;
 join) join "$@" ;;
 agent) agent "$@" ;;
 vxseal) vxseal "$@" ;;
-pod) exec nsenter "--net=/run/netns/$pod" -- "$@" ;;
+pod) pod "$@" ;;
 pings) pings "$@" ;;
 device) sed -n 's/^underlay: {devices: \[\(.*\)\]}$/\1/p' "$dir/config.yaml" ;;
-*) fail "install, join, agent, vxseal, pod, pings or device" ;;
+*) fail "packages, install, join, agent, vxseal, pod, pings or device" ;;
 esac

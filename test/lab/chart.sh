@@ -1,0 +1,87 @@
+# The machines of scripts/machines, which sources this, as nodes of one Kubernetes cluster: agents come by the chart, pods from
+# a DaemonSet. test/lab/kubernetes.sh is what each machine does.
+
+readonly ROLLOUT=$((180 * PATIENCE))s POD=lab
+
+kubectl() { machine node1 kubectl "$@"; }
+
+# The programs of a cluster, built here once, and what the image of the pods is made of.
+provide_tools() {
+	local tool
+	"$root/scripts/setup" cni
+	mkdir -p "$DIR/tools"
+	for tool in kubernetes helm; do
+		"$root/scripts/tools" $tool
+		cp -u "$root/build/tools/$tool" "$DIR/tools/"
+	done
+}
+
+# A server, its nodes, and on each the images: the agent's, which is in that archive, and one whose program sleeps.
+make_cluster() {
+	local archive=$1 node
+	mkdir -p "$DIR/sleeps"
+	[ -f "$DIR/sleeps/image.tar" ] ||
+		node -e 'require(process.argv[1]).makeImage(process.argv[2])' "$root/build/test/cni/image.js" "$DIR/sleeps"
+	machine node1 server "$(node_address node1)"
+	for node in $NODES; do
+		echo "machines: $node joins the cluster" >&2
+		(umask 077; machine node1 admit "$node" "$(node_address "$node")" >"$DIR/$node.tar")
+		feed "$node" node "$node" "$(node_address "$node")" <"$DIR/$node.tar"
+		rm "$DIR/$node.tar"
+		feed "$node" import <"$DIR/sleeps/image.tar" >/dev/null
+		feed "$node" import <"$archive" >"$DIR/image"
+	done
+	kubectl wait --for=condition=Ready --timeout="$ROLLOUT" node --all >/dev/null
+}
+
+values() {
+	local reference node
+	reference=$(sed -n 's/^unpacking \(.*:[^ :]*\) (.*/\1/p' "$DIR/image")
+	cat <<-YAML
+		image: {repository: ${reference%:*}, tag: ${reference##*:}, pullPolicy: Never}
+		config:
+		  identity: {trustDomain: machines.vxseal}
+		  kafka: {brokers: ["$(node_address node1):9092"], tls: false}
+		  overlay: {vni: 100, protectedPrefixes: [10.244.0.0/16]}
+		  probes: {intervalMs: 1s}
+		nodes:
+	YAML
+	for node in $NODES; do
+		echo "  $node: {underlay: {devices: [$(machine "$node" device)]}, overlay: {prefixes: [10.244.${node#node}.0/24]}}"
+	done
+}
+
+chart() { helm_values "$@" && kubectl -n kube-system rollout status daemonset/vxseal --timeout="$ROLLOUT" >/dev/null && all_up; }
+helm_values() {
+	values >"$DIR/values.yaml"
+	feed node1 helm upgrade --install vxseal "$TREE/charts/vxseal" --namespace kube-system --values - "$@" <"$DIR/values.yaml" >/dev/null
+}
+
+one_pod_each() {
+	[ "$(kubectl get pod -l app=$POD -o 'jsonpath={.items[*].status.podIP}' | wc -w)" = "$(wc -w <<<"$NODES")" ]
+}
+
+# One on each node.
+start_pods() {
+	local node
+	feed node1 kubectl apply -f - >/dev/null <<-YAML || return 1
+		apiVersion: apps/v1
+		kind: DaemonSet
+		metadata: {name: $POD, namespace: default}
+		spec:
+		  selector: {matchLabels: {app: $POD}}
+		  template:
+		    metadata: {labels: {app: $POD}}
+		    spec:
+		      automountServiceAccountToken: false
+		      terminationGracePeriodSeconds: 1
+		      containers: [{name: sleeps, image: "vxseal.test/busybox:1", imagePullPolicy: Never}]
+	YAML
+	kubectl rollout status daemonset/$POD --timeout="$ROLLOUT" >/dev/null && within one_pod_each || return 1
+	for node in $NODES; do machine "$node" address >"$DIR/$node.pod" || return 1; done
+}
+restart_pods() { kubectl rollout restart daemonset/$POD >/dev/null && start_pods && reach; }
+
+# A value of the configuration changes, and with it the agents, node by node.
+rolled() { chart --set config.log.level=debug; }
+removed() { machine node1 helm uninstall vxseal --namespace kube-system --wait --timeout "$ROLLOUT"; }
