@@ -11,11 +11,11 @@ import {
   totals,
 } from './report';
 
-/** Instructions by program and kernel. */
 /** `handover` has programs under the names of another object's, in whose place it is loaded. */
 const nameOf = ({ object, program }: LoadedProgram): string =>
   program.startsWith(object) ? program : `${object}: ${program}`;
 
+/** Instructions by program and kernel. */
 export function insnsTable(results: readonly KernelResult[]): string {
   const loads = results.flatMap((result) => result.loads ?? []);
   const names = [...new Set(loads.flatMap(({ programs }) => programs.map(nameOf)))];
@@ -80,10 +80,7 @@ function featureTable(ran: readonly Ran[]): string {
       'its IPsec, our end on the kernel of the machine that tests',
       ...column(({ interopAcross }) => held(interopAcross)),
     ],
-    [
-      "nodes whose engine is the kernel's own IPsec (docs/engines.md)",
-      ...column(({ engines }) => held(engines)),
-    ],
+    ["nodes whose [engine](engines.md) is the kernel's own IPsec", ...column(({ engines }) => held(engines))],
     ['lab of two nodes with real agents', ...column(({ lab }) => held(lab))],
   ]);
 }
