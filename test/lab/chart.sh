@@ -5,10 +5,10 @@ readonly ROLLOUT=$((180 * PATIENCE))s POD=lab
 
 kubectl() { machine node1 kubectl "$@"; }
 
-# The programs of a cluster, built here once, and what the image of the pods is made of.
+# The programs of a cluster, built here once.
 provide_tools() {
 	local tool
-	"$root/scripts/setup" cni
+	[ -x /bin/busybox ] || fail "/bin/busybox is missing, which the pods are to run: apt-get install busybox-static"
 	mkdir -p "$DIR/tools"
 	for tool in kubernetes helm; do
 		"$root/scripts/tools" $tool
@@ -18,16 +18,15 @@ provide_tools() {
 
 # A server, its nodes, and on each the images: the agent's, which is in that archive, and one whose program sleeps.
 make_cluster() {
-	local archive=$1 node
+	local archive=$1 node admitted
+	rm -rf "$DIR/sleeps"
 	mkdir -p "$DIR/sleeps"
-	[ -f "$DIR/sleeps/image.tar" ] ||
-		node -e 'require(process.argv[1]).makeImage(process.argv[2])' "$root/build/test/cni/image.js" "$DIR/sleeps"
+	node -e 'require(process.argv[1]).makeImage(process.argv[2])' "$root/build/test/cni/image.js" "$DIR/sleeps"
 	machine node1 server "$(node_address node1)"
 	for node in $NODES; do
 		echo "machines: $node joins the cluster" >&2
-		(umask 077; machine node1 admit "$node" "$(node_address "$node")" >"$DIR/$node.tar")
-		feed "$node" node "$node" "$(node_address "$node")" <"$DIR/$node.tar"
-		rm "$DIR/$node.tar"
+		admitted=$(machine node1 admit "$node" "$(node_address "$node")" | base64 -w 0)
+		base64 -d <<<"$admitted" | feed "$node" node "$node" "$(node_address "$node")"
 		feed "$node" import <"$DIR/sleeps/image.tar" >/dev/null
 		feed "$node" import <"$archive" >"$DIR/image"
 	done
@@ -35,8 +34,9 @@ make_cluster() {
 }
 
 values() {
-	local reference node
+	local reference node device
 	reference=$(sed -n 's/^unpacking \(.*:[^ :]*\) (.*/\1/p' "$DIR/image")
+	[ "$(grep -c . <<<"$reference")" = 1 ] || { echo "machines: not one image with a tag is in what was imported: $reference" >&2; return 1; }
 	cat <<-YAML
 		image: {repository: ${reference%:*}, tag: ${reference##*:}, pullPolicy: Never}
 		config:
@@ -47,19 +47,23 @@ values() {
 		nodes:
 	YAML
 	for node in $NODES; do
-		echo "  $node: {underlay: {devices: [$(machine "$node" device)]}, overlay: {prefixes: [10.244.${node#node}.0/24]}}"
+		device=$(machine "$node" device) && [ -n "$device" ] || return 1
+		echo "  $node: {underlay: {devices: [$device]}, overlay: {prefixes: [10.244.${node#node}.0/24]}}"
 	done
 }
 
 chart() { helm_values "$@" && kubectl -n kube-system rollout status daemonset/vxseal --timeout="$ROLLOUT" >/dev/null && all_up; }
 helm_values() {
-	values >"$DIR/values.yaml"
-	feed node1 helm upgrade --install vxseal "$TREE/charts/vxseal" --namespace kube-system --values - "$@" <"$DIR/values.yaml" >/dev/null
+	values >"$DIR/values.yaml" &&
+		feed node1 helm upgrade --install vxseal "$TREE/charts/vxseal" --namespace kube-system --values - "$@" <"$DIR/values.yaml" >/dev/null
 }
 
 one_pod_each() {
 	[ "$(kubectl get pod -l app=$POD -o 'jsonpath={.items[*].status.podIP}' | wc -w)" = "$(wc -w <<<"$NODES")" ]
 }
+
+# The plugin has told the agent of it.
+attached() { machine "$1" vxseal pods list | grep "$POD-" >/dev/null; }
 
 # One on each node.
 start_pods() {
@@ -78,10 +82,10 @@ start_pods() {
 		      containers: [{name: sleeps, image: "vxseal.test/busybox:1", imagePullPolicy: Never}]
 	YAML
 	kubectl rollout status daemonset/$POD --timeout="$ROLLOUT" >/dev/null && within one_pod_each || return 1
-	for node in $NODES; do machine "$node" address >"$DIR/$node.pod" || return 1; done
+	for node in $NODES; do attached "$node" || return 1; done
 }
 restart_pods() { kubectl rollout restart daemonset/$POD >/dev/null && start_pods && reach; }
 
 # A value of the configuration changes, and with it the agents, node by node.
 rolled() { chart --set config.log.level=debug; }
-removed() { machine node1 helm uninstall vxseal --namespace kube-system --wait --timeout "$ROLLOUT"; }
+removed() { machine node1 helm uninstall vxseal --namespace kube-system --cascade foreground --wait --timeout "$ROLLOUT"; }

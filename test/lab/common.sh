@@ -26,7 +26,16 @@ broker() {
 
 pod() { local netns; netns=$(pod_netns) && exec nsenter "--net=$netns" -- "$@"; }
 
-enough_pings() { grep -q "icmp_seq=$PINGS_LEAST " "$dir/pings"; }
+# Number of the last that was answered; an error that came back is no answer.
+last_ping() { awk '/bytes from/ && match($0, /icmp_seq=[0-9]+/) { last = substr($0, RSTART + 9, RLENGTH - 9) } END { print last + 0 }' "$dir/pings"; }
+pings_reach() { [ "$(last_ping)" -ge "$1" ]; }
+# Those of a run that was broken off.
+end_pings() {
+	local process
+	process=$(cat "$dir/pings.pid" 2>/dev/null) || return 0
+	! grep -qs '^ping' "/proc/$process/cmdline" || kill -KILL "$process"
+	rm -f "$dir/pings" "$dir/pings.pid"
+}
 
 # By itself it ends too, should nobody stop it. What is on its way when it ends goes unanswered.
 pings() {
@@ -34,15 +43,17 @@ pings() {
 	case ${1:-} in
 	start)
 		netns=$(pod_netns)
+		end_pings
 		setsid nsenter "--net=$netns" -- ping -n -i 0.02 -w $((10 * WAIT_SECONDS)) "$2" </dev/null >"$dir/pings" 2>&1 &
 		echo $! >"$dir/pings.pid"
-		within grep -qs icmp_seq= "$dir/pings" || fail "no ping is answered"
+		within grep -qs 'bytes from' "$dir/pings" || fail "no ping is answered"
 		;;
 	stop)
-		within enough_pings || true
+		# What happened may take a while to show.
+		within pings_reach $(($(last_ping) + PINGS_LEAST)) || true
 		kill -INT "$(cat "$dir/pings.pid")"
 		within gone "$(cat "$dir/pings.pid")" || fail "ping does not end"
-		awk '/icmp_seq=/ && !/DUP/ { match($0, /icmp_seq=[0-9]+/); last = substr($0, RSTART + 9, RLENGTH - 9); answered++ }
+		awk '/bytes from/ && !/DUP/ { match($0, /icmp_seq=[0-9]+/); last = substr($0, RSTART + 9, RLENGTH - 9); answered++ }
 			/packets transmitted/ { sent = $1 }
 			END { print sent + 0, answered + 0, last + 0 }' "$dir/pings"
 		;;

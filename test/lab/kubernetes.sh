@@ -8,11 +8,11 @@
 #   kubernetes.sh node NAME ADDRESS             reads that; containerd and the kubelet
 #   kubernetes.sh import                        reads an image, for the node's pods
 #   kubernetes.sh kubectl|helm ARGS…            on the server
-#   kubernetes.sh agent kill|start|restart      start: waits for the one that the kubelet starts
+#   kubernetes.sh agent kill|start|restart      start: waits for the one that the kubelet starts, and its answer
 #   kubernetes.sh vxseal ARGS…                  the command line of this node's agent
 #   kubernetes.sh pod CMD…                      in the pod
 #   kubernetes.sh address                       the pod's
-#   kubernetes.sh pings start ADDRESS|stop      from the pod, 50 a second; stop prints: sent, answered, the last's number
+#   kubernetes.sh pings start ADDRESS|stop      as machine.sh
 #   kubernetes.sh device                        the device of the underlay
 #   kubernetes.sh stop                          what was started here ends, pods too
 # LAB_PATIENCE: how much longer than usual to wait for something, a whole number.
@@ -29,9 +29,12 @@ readonly PAUSE=vxseal.test/busybox:1 # any image that sleeps holds a pod's names
 
 fail() { echo "kubernetes: $1" >&2; exit 1; }
 
+# Java and Maven are for Kafka, Node.js for the script that starts it. What is built comes from elsewhere.
 install_all() {
-	"$tree/test/lab/machine.sh" packages
-	"$tree/scripts/setup" kafka cni
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends containerd runc containernetworking-plugins iptables iproute2 iputils-ping \
+		openssl procps tcpdump util-linux ca-certificates nodejs default-jre-headless maven >/dev/null
 }
 
 # start NAME COMMAND…: in the background, its log beside it; again when it is there already does nothing.
@@ -42,7 +45,8 @@ start() {
 	setsid "$@" </dev/null >>"$dir/$name.log" 2>&1 &
 	echo $! >"$dir/$name.pid"
 }
-running() { [ -f "$dir/$1.pid" ] && kill -0 "$(cat "$dir/$1.pid")" 2>/dev/null; }
+# Its number may be another's since, whose arguments name nothing of ours.
+running() { [ -f "$dir/$1.pid" ] && grep -qsF "$dir/" "/proc/$(cat "$dir/$1.pid")/cmdline"; }
 up() { within "${@:2}" || { tail -n 20 "$dir/$1.log" >&2; fail "$1 does not answer"; }; }
 
 # issue FILE USER GROUP [NAMES]: a certificate of the cluster's CA.
@@ -54,7 +58,7 @@ issue() {
 
 certificates() {
 	local address=$1
-	[ ! -f "$pki/ca.crt" ] || return 0
+	[ ! -f "$pki/scheduler.crt" ] || return 0 # the last
 	mkdir -p -m 700 "$pki"
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$pki/ca.key" -out "$pki/ca.crt" \
 		-days 30 -subj /CN=lab 2>/dev/null
@@ -221,12 +225,19 @@ end_agent() {
 agent() {
 	case ${1:-} in
 	kill) end_agent KILL ;;
-	start) within another_agent || fail "the kubelet starts no agent; its log is $dir/kubelet.log" ;;
+	start)
+		within another_agent || fail "the kubelet starts no agent; its log is $dir/kubelet.log"
+		within vxseal drops || fail "the agent does not answer"
+		;;
 	restart) end_agent TERM && agent start ;;
 	*) fail "agent kill, start or restart: helm is who removes it" ;;
 	esac
 }
-vxseal() { local process; process=$(agent_process) && nsenter -t "$process" --mount -- /usr/local/bin/vxseal "$@" --socket /run/vxseal/agent.sock; }
+vxseal() {
+	local process
+	process=$(agent_process) || { echo "kubernetes: no agent runs here: it comes by the chart, from the kubelet" >&2; return 1; }
+	nsenter -t "$process" --mount -- /usr/local/bin/vxseal "$@" --socket /run/vxseal/agent.sock
+}
 
 stop() {
 	local name id process
@@ -237,6 +248,7 @@ stop() {
 	for name in scheduler controllers apiserver etcd containerd; do
 		! running "$name" || kill "$(cat "$dir/$name.pid")"
 	done
+	"$tree/scripts/kafka" stop --dir "$dir/kafka"
 }
 
 mkdir -p "$dir"

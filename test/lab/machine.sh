@@ -7,7 +7,8 @@
 #   machine.sh agent start|stop|kill|restart
 #   machine.sh vxseal ARGS…                   the command line against this agent
 #   machine.sh pod CMD…                       in the pod
-#   machine.sh pings start ADDRESS|stop       from the pod, 50 a second; stop prints: sent, answered, the last's number
+#   machine.sh pings start ADDRESS|stop       from the pod, 50 a second; stop waits for 400 more, and prints how many
+#                                             were sent, were answered, and the number of the last that was
 #   machine.sh device                         the device of the underlay
 # LAB_PATIENCE: how much longer than usual to wait for something, a whole number.
 # MACHINE_DIR, MACHINE_IDENTITY, MACHINE_PINS, MACHINE_POD: other places, where several machines are on one host.

@@ -42,7 +42,7 @@ export class Wire {
   /** First frame that passes the filter while `provoke` runs. */
   async capture(filter: string, provoke: () => Promise<unknown>): Promise<Buffer> {
     const [frame] = await this.sniff(['-c', '1', filter], provoke);
-    if (frame === undefined) throw new Error(`no frame for "${filter}"`);
+    if (frame === undefined) throw new Error(`tcpdump ended without a frame for "${filter}"`);
     return frame;
   }
 
@@ -72,6 +72,7 @@ export class Wire {
       const ended = () => child.exitCode !== null || child.signalCode !== null;
       const seen = () => (said.includes('listening on') || ended() ? true : undefined);
       await until('tcpdump listens', CAPTURE_TIMEOUT_MS, seen, () => said);
+      if (ended()) throw new Error(`tcpdump does not run: ${said}`);
       await provoke(() => child.kill('SIGINT'));
       await until(
         'tcpdump ends',
