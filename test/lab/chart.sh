@@ -16,9 +16,14 @@ provide_tools() {
 	done
 }
 
-# A server, its nodes, and on each the images: the agent's, which is in that archive, and one whose program sleeps.
+# The agent's, which is in that archive, and one whose program sleeps.
+import_images() {
+	feed "$1" import <"$DIR/sleeps/image.tar" >/dev/null && feed "$1" import <"$2" >"$DIR/$1.image"
+}
+
+# A server and its nodes, which take in the images side by side.
 make_cluster() {
-	local archive=$1 node admitted
+	local archive=$1 node admitted import importing=()
 	rm -rf "$DIR/sleeps"
 	mkdir -p "$DIR/sleeps"
 	node -e 'require(process.argv[1]).makeImage(process.argv[2])' "$root/build/test/cni/image.js" "$DIR/sleeps"
@@ -27,15 +32,16 @@ make_cluster() {
 		echo "machines: $node joins the cluster" >&2
 		admitted=$(machine node1 admit "$node" "$(node_address "$node")" | base64 -w 0)
 		base64 -d <<<"$admitted" | feed "$node" node "$node" "$(node_address "$node")"
-		feed "$node" import <"$DIR/sleeps/image.tar" >/dev/null
-		feed "$node" import <"$archive" >"$DIR/image"
+		import_images "$node" "$archive" &
+		importing+=($!)
 	done
+	for import in "${importing[@]}"; do wait "$import"; done
 	kubectl wait --for=condition=Ready --timeout="$ROLLOUT" node --all >/dev/null
 }
 
 values() {
 	local reference node device
-	reference=$(sed -n 's/^unpacking \(.*:[^ :]*\) (.*/\1/p' "$DIR/image")
+	reference=$(sed -n 's/^unpacking \(.*:[^ :]*\) (.*/\1/p' "$DIR/node1.image")
 	[ "$(grep -c . <<<"$reference")" = 1 ] || { echo "machines: not one image with a tag is in what was imported: $reference" >&2; return 1; }
 	cat <<-YAML
 		image: {repository: ${reference%:*}, tag: ${reference##*:}, pullPolicy: Never}
