@@ -24,17 +24,21 @@ program=$tree/build/tools/kubernetes
 pki=$dir/pki
 
 readonly SERVICES=10.96.0.0/16 POD=lab WAIT_SECONDS=$((120 * ${LAB_PATIENCE:-1}))
+# Java and Maven are for Kafka, Node.js for the script that starts it. What is built comes from elsewhere.
+readonly PACKAGES='containerd runc containernetworking-plugins iptables iproute2 iputils-ping openssl procps tcpdump
+	util-linux ca-certificates nodejs default-jre-headless maven'
 readonly PAUSE=vxseal.test/busybox:1 # any image that sleeps holds a pod's namespaces
 . "$tree/test/lab/common.sh"
 
 fail() { echo "kubernetes: $1" >&2; exit 1; }
 
-# Java and Maven are for Kafka, Node.js for the script that starts it. What is built comes from elsewhere.
 install_all() {
+	local there
+	there=$(dpkg-query -W -f '${db:Status-Status}\n' $PACKAGES 2>/dev/null | grep -cx installed || true)
+	[ "$there" != "$(wc -w <<<"$PACKAGES")" ] || return 0
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends containerd runc containernetworking-plugins iptables iproute2 iputils-ping \
-		openssl procps tcpdump util-linux ca-certificates nodejs default-jre-headless maven >/dev/null
+	apt-get install -y -qq --no-install-recommends $PACKAGES >/dev/null
 }
 
 # start NAME COMMAND…: in the background, its log beside it; again when it is there already does nothing.
