@@ -4,6 +4,8 @@
 readonly ROLLOUT=$((180 * PATIENCE))s POD=lab
 
 kubectl() { machine node1 kubectl "$@"; }
+# Asked anew when the server of a slow machine does not answer in time.
+settled() { within kubectl -n "$1" rollout status "daemonset/$2" --timeout=30s; }
 
 # The programs of a cluster, built here once.
 provide_tools() {
@@ -36,7 +38,7 @@ make_cluster() {
 		importing+=($!)
 	done
 	for import in "${importing[@]}"; do wait "$import"; done
-	kubectl wait --for=condition=Ready --timeout="$ROLLOUT" node --all >/dev/null
+	within kubectl wait --for=condition=Ready --timeout=30s node --all
 }
 
 values() {
@@ -58,7 +60,7 @@ values() {
 	done
 }
 
-chart() { helm_values "$@" && kubectl -n kube-system rollout status daemonset/vxseal --timeout="$ROLLOUT" >/dev/null && all_up; }
+chart() { helm_values "$@" && settled kube-system vxseal && all_up; }
 helm_values() {
 	values >"$DIR/values.yaml" &&
 		feed node1 helm upgrade --install vxseal "$TREE/charts/vxseal" --namespace kube-system --values - "$@" <"$DIR/values.yaml" >/dev/null
@@ -87,7 +89,7 @@ start_pods() {
 		      terminationGracePeriodSeconds: 1
 		      containers: [{name: sleeps, image: "vxseal.test/busybox:1", imagePullPolicy: Never}]
 	YAML
-	kubectl rollout status daemonset/$POD --timeout="$ROLLOUT" >/dev/null && within one_pod_each || return 1
+	settled default $POD && within one_pod_each || return 1
 	for node in $NODES; do attached "$node" || return 1; done
 }
 restart_pods() { kubectl rollout restart daemonset/$POD >/dev/null && start_pods && reach; }
