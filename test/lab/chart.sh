@@ -38,7 +38,7 @@ make_cluster() {
 		importing+=($!)
 	done
 	for import in "${importing[@]}"; do wait "$import"; done
-	within kubectl wait --for=condition=Ready --timeout=30s node --all
+	within kubectl wait --for=condition=Ready --timeout=30s node --all || fail "the nodes do not get ready: $said"
 }
 
 values() {

@@ -3,17 +3,7 @@
 # network namespace.
 
 readonly BROKER=192.168.57.11 PINGS_LEAST=400
-# Asking often would make a slow machine slower.
-readonly TICK=$((200 * ${LAB_PATIENCE:-1}))e-3
-
-# True within the time, asking again and again.
-within() {
-	local end=$((SECONDS + WAIT_SECONDS))
-	until "$@" >/dev/null 2>&1; do
-		[ $SECONDS -lt $end ] || return 1
-		sleep $TICK
-	done
-}
+. "$tree/test/lab/within.sh"
 
 device_of() { ip -o -4 addr show to "$1" | awk '{ print $2; exit }'; }
 
