@@ -6,6 +6,7 @@ import fetchRequest from 'kafkajs/src/protocol/requests/fetch/v4/request';
 import type { Credentials } from './credentials';
 import { decodeFetchResponse, type FetchedPartition } from './fetch';
 import type { LogEnds } from './partition';
+import './requestqueue';
 import { type BrokerAddress, BrokerSockets, toSeed } from './sockets';
 
 export interface PartitionPlace {

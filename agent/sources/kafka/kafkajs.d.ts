@@ -1,4 +1,4 @@
-// The parts of kafkajs 2.2.4 that client.ts uses and the package does not declare. Its public consumer reads only as
+// The parts of kafkajs 2.2.4 that client.ts and requestqueue.ts use and the package does not declare. Its public consumer reads only as
 // a member of a group: it needs rights on groups, waits for rebalances, keeps state on the broker, and passes over
 // what it cannot decode by ending. The version is pinned exactly, and the Kafka tests hold what is declared here.
 declare module 'kafkajs/src/cluster' {
@@ -75,4 +75,33 @@ declare module 'kafkajs/src/protocol/requests/fetch/v4/request' {
   }): object;
 
   export = fetchRequest;
+}
+
+declare module 'kafkajs/src/network/requestQueue' {
+  import type { Logger } from 'kafkajs';
+
+  class RequestQueue {
+    constructor(options: { readonly requestTimeout: number; readonly logger: Logger });
+    readonly pending: readonly object[];
+    scheduleCheckPendingRequests(): void;
+    /** The broker has said for how long nothing is to be sent. */
+    maybeThrottle(ms: number): void;
+    push(request: {
+      readonly entry: {
+        readonly correlationId: number;
+        readonly resolve: (answer: object) => void;
+        readonly reject: (error: Error) => void;
+      };
+      readonly expectResponse: boolean;
+      readonly sendRequest: () => void;
+    }): void;
+    fulfillRequest(answer: {
+      readonly correlationId: number;
+      readonly payload: Buffer;
+      readonly size: number;
+    }): void;
+    destroy(): void;
+  }
+
+  export = RequestQueue;
 }
