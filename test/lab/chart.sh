@@ -1,9 +1,11 @@
 # The machines of scripts/machines, which sources this, as nodes of one Kubernetes cluster: agents come by the chart, pods from
 # a DaemonSet. test/lab/kubernetes.sh is what each machine does.
 
+# Not where Kafka is: neither of the two leaves a slow machine much.
+readonly SERVER=${NODES##* }
 readonly ROLLOUT=$((180 * PATIENCE))s POD=lab
 
-kubectl() { machine node1 kubectl "$@"; }
+kubectl() { machine "$SERVER" kubectl "$@"; }
 # Asked anew when the server of a slow machine does not answer in time.
 settled() { within kubectl -n "$1" rollout status "daemonset/$2" --timeout=30s; }
 
@@ -23,21 +25,23 @@ import_images() {
 	feed "$1" import <"$DIR/sleeps/image.tar" >/dev/null && feed "$1" import <"$2" >"$DIR/$1.image"
 }
 
-# A server and its nodes, which take in the images side by side.
+# Nodes, which take in the images side by side while nothing else is going on, and their server.
 make_cluster() {
 	local archive=$1 node admitted import importing=()
 	rm -rf "$DIR/sleeps"
 	mkdir -p "$DIR/sleeps"
 	node -e 'require(process.argv[1]).makeImage(process.argv[2])' "$root/build/test/cni/image.js" "$DIR/sleeps"
-	machine node1 server "$(node_address node1)"
 	for node in $NODES; do
-		echo "machines: $node joins the cluster" >&2
-		admitted=$(machine node1 admit "$node" "$(node_address "$node")" | base64 -w 0)
-		base64 -d <<<"$admitted" | feed "$node" node "$node" "$(node_address "$node")"
 		import_images "$node" "$archive" &
 		importing+=($!)
 	done
 	for import in "${importing[@]}"; do wait "$import"; done
+	machine "$SERVER" server "$(node_address "$SERVER")"
+	for node in $NODES; do
+		echo "machines: $node joins the cluster" >&2
+		admitted=$(machine "$SERVER" admit "$node" "$(node_address "$node")" | base64 -w 0)
+		base64 -d <<<"$admitted" | feed "$node" node "$node" "$(node_address "$node")"
+	done
 	within kubectl wait --for=condition=Ready --timeout=30s node --all || fail "the nodes do not get ready: $said"
 }
 
@@ -51,7 +55,7 @@ values() {
 		  identity: {trustDomain: machines.vxseal}
 		  kafka: {brokers: ["$(node_address node1):9092"], tls: false}
 		  overlay: {vni: 100, protectedPrefixes: [10.244.0.0/16]}
-		  probes: {intervalMs: 1s}
+		  probes: {intervalMs: ${PATIENCE}s, timeoutMs: $((12 * PATIENCE))s}
 		nodes:
 	YAML
 	for node in $NODES; do
@@ -62,8 +66,10 @@ values() {
 
 chart() { helm_values "$@" && settled kube-system vxseal && all_up; }
 helm_values() {
-	values >"$DIR/values.yaml" &&
-		feed node1 helm upgrade --install vxseal "$TREE/charts/vxseal" --namespace kube-system --values - "$@" <"$DIR/values.yaml" >/dev/null
+	values >"$DIR/values.yaml" && within upgrade "$@" || { echo "machines: helm: $said" >&2; return 1; }
+}
+upgrade() {
+	feed "$SERVER" helm upgrade --install vxseal "$TREE/charts/vxseal" --namespace kube-system --values - "$@" <"$DIR/values.yaml"
 }
 
 one_pod_each() {
@@ -76,7 +82,7 @@ attached() { machine "$1" vxseal pods list | grep "$POD-" >/dev/null; }
 # One on each node.
 start_pods() {
 	local node
-	feed node1 kubectl apply -f - >/dev/null <<-YAML || return 1
+	feed "$SERVER" kubectl apply -f - >/dev/null <<-YAML || return 1
 		apiVersion: apps/v1
 		kind: DaemonSet
 		metadata: {name: $POD, namespace: default}
@@ -96,4 +102,7 @@ restart_pods() { kubectl rollout restart daemonset/$POD >/dev/null && start_pods
 
 # A value of the configuration changes, and with it the agents, node by node.
 rolled() { chart --set config.log.level=debug; }
-removed() { machine node1 helm uninstall vxseal --namespace kube-system --cascade foreground --wait --timeout "$ROLLOUT"; }
+removed() {
+	within machine "$SERVER" helm uninstall vxseal --namespace kube-system --ignore-not-found --cascade foreground --wait \
+		--timeout "$ROLLOUT" || { echo "machines: helm: $said" >&2; return 1; }
+}

@@ -3,10 +3,10 @@
 # cluster, control plane, containerd, kubelet. One program is all of Kubernetes (scripts/tools kubernetes). The agent
 # comes by the chart, the pod from a DaemonSet of that name. Each verb may be repeated.
 #   kubernetes.sh install                       packages, Node.js and Kafka among them
-#   kubernetes.sh server ADDRESS                Kafka, etcd and the control plane; makes the cluster's certificates
+#   kubernetes.sh import                        starts containerd, and reads an image for the node's pods
+#   kubernetes.sh server ADDRESS                etcd and the control plane; makes the cluster's certificates
 #   kubernetes.sh admit NAME ADDRESS            on the server: writes what a node is known by, a tar
-#   kubernetes.sh node NAME ADDRESS             reads that; containerd and the kubelet
-#   kubernetes.sh import                        reads an image, for the node's pods
+#   kubernetes.sh node NAME ADDRESS             reads that; containerd, the kubelet, and Kafka on the first node
 #   kubernetes.sh kubectl|helm ARGS…            on the server
 #   kubernetes.sh agent kill|start|restart      start: waits for the one that the kubelet starts, and its answer
 #   kubernetes.sh vxseal ARGS…                  the command line of this node's agent
@@ -27,6 +27,10 @@ readonly SERVICES=10.96.0.0/16 POD=lab WAIT_SECONDS=$((120 * ${LAB_PATIENCE:-1})
 # Java and Maven are for Kafka, Node.js for the script that starts it. What is built comes from elsewhere.
 readonly PACKAGES='containerd runc containernetworking-plugins iptables iproute2 iputils-ping openssl procps tcpdump
 	util-linux ca-certificates nodejs default-jre-headless maven'
+# What a DaemonSet needs to come and to go, of more than forty.
+readonly CONTROLLERS=daemonset-controller,garbage-collector-controller,namespace-controller,node-lifecycle-controller,\
+pod-garbage-collector-controller,root-ca-certificate-publisher-controller,serviceaccount-controller,\
+serviceaccount-token-controller
 readonly PAUSE=vxseal.test/busybox:1 # any image that sleeps holds a pod's namespaces
 . "$tree/test/lab/common.sh"
 
@@ -93,7 +97,6 @@ helm() {
 
 server() {
 	local address=$1 name
-	broker "$address"
 	echo "$address" >"$dir/server"
 	certificates "$address"
 	for name in admin controllers scheduler; do kubeconfig "$name"; done
@@ -109,6 +112,7 @@ server() {
 	up apiserver kubectl get --raw /readyz
 	start controllers "$program" controllers --kubeconfig "$pki/controllers.conf" --use-service-account-credentials \
 		--service-account-private-key-file "$pki/accounts.key" --root-ca-file "$pki/ca.crt" --leader-elect=false \
+		--controllers "$CONTROLLERS" \
 		--node-monitor-grace-period $((50 * ${LAB_PATIENCE:-1}))s
 	start scheduler "$program" scheduler --kubeconfig "$pki/scheduler.conf" --leader-elect=false
 	up controllers kubectl -n default get serviceaccount default
@@ -180,6 +184,14 @@ admit() {
 	tar -C "$pki" -c ca.crt "$name.crt" "$name.key" "$name.conf"
 }
 
+runtime() {
+	containerd_config
+	start containerd containerd --config "$dir/containerd.toml"
+	up containerd ctr_k8s version
+}
+
+import() { runtime && ctr_k8s images import -; }
+
 known() { "$program" kubectl --kubeconfig "$pki/$1.conf" get node "$1"; }
 
 node() {
@@ -188,10 +200,9 @@ node() {
 	tar -C "$pki" -x
 	echo "$address" >"$dir/address"
 	sysctl -q -w net.ipv4.ip_forward=1
+	broker "$address"
 	network "$name"
-	containerd_config
-	start containerd containerd --config "$dir/containerd.toml"
-	up containerd ctr_k8s version
+	runtime
 	kubelet_config "$address"
 	start kubelet "$program" kubelet --config "$dir/kubelet.yaml" --kubeconfig "$pki/$name.conf" \
 		--hostname-override "$name" --node-ip "$address" --root-dir "$dir/kubelet" --cert-dir "$dir/kubelet-pki"
@@ -260,8 +271,7 @@ verb=${1:-}
 [ $# = 0 ] || shift
 case $verb in
 install) install_all ;;
-server | admit | node | kubectl | helm | agent | vxseal | pod | address | pings | stop) "$verb" "$@" ;;
-import) ctr_k8s images import - ;;
+import | server | admit | node | kubectl | helm | agent | vxseal | pod | address | pings | stop) "$verb" "$@" ;;
 device) device_of "$(cat "$dir/address")" ;;
 *) fail "$(sed -n 's/^#   kubernetes.sh \([a-z|]*\).*/\1/p' "$0" | paste -sd ' ')" ;;
 esac
