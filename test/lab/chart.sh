@@ -25,7 +25,7 @@ import_images() {
 	feed "$1" import <"$DIR/sleeps/image.tar" >/dev/null && feed "$1" import <"$2" >"$DIR/$1.image"
 }
 
-# Nodes, which take in the images side by side while nothing else is going on, and their server.
+# Nodes, which take in the images side by side before anything else goes on there, and their server.
 make_cluster() {
 	local archive=$1 node admitted import importing=()
 	rm -rf "$DIR/sleeps"
@@ -35,7 +35,7 @@ make_cluster() {
 		import_images "$node" "$archive" &
 		importing+=($!)
 	done
-	for import in "${importing[@]}"; do wait "$import"; done
+	for import in "${importing[@]}"; do wait "$import" || fail "a node does not take in the images"; done
 	machine "$SERVER" server "$(node_address "$SERVER")"
 	for node in $NODES; do
 		echo "machines: $node joins the cluster" >&2
@@ -64,12 +64,13 @@ values() {
 	done
 }
 
-chart() { helm_values "$@" && settled kube-system vxseal && all_up; }
-helm_values() {
-	values >"$DIR/values.yaml" && within upgrade "$@" || { echo "machines: helm: $said" >&2; return 1; }
-}
+chart() { values >"$DIR/values.yaml" && insist upgrade "$@" && settled kube-system vxseal && all_up; }
+# Once more, as the server of a slow machine may not have answered in time. What failed has said why.
+insist() { answers && { "$@" || { answers && "$@"; }; }; }
+answers() { within kubectl get --raw /readyz && said=''; }
 upgrade() {
-	feed "$SERVER" helm upgrade --install vxseal "$TREE/charts/vxseal" --namespace kube-system --values - "$@" <"$DIR/values.yaml"
+	feed "$SERVER" helm upgrade --install vxseal "$TREE/charts/vxseal" --namespace kube-system --values - "$@" \
+		<"$DIR/values.yaml" >/dev/null
 }
 
 one_pod_each() {
@@ -102,7 +103,14 @@ restart_pods() { kubectl rollout restart daemonset/$POD >/dev/null && start_pods
 
 # A value of the configuration changes, and with it the agents, node by node.
 rolled() { chart --set config.log.level=debug; }
-removed() {
-	within machine "$SERVER" helm uninstall vxseal --namespace kube-system --ignore-not-found --cascade foreground --wait \
-		--timeout "$ROLLOUT" || { echo "machines: helm: $said" >&2; return 1; }
+# Seen by what is there: helm says so too when the server did not answer, or did not while helm waited.
+removed() { insist agents_run && insist uninstall && within nothing_left; }
+agents_run() { kubectl -n kube-system get daemonset vxseal >/dev/null; }
+uninstall() {
+	machine "$SERVER" helm uninstall vxseal --namespace kube-system --ignore-not-found --cascade foreground --wait \
+		--timeout "$ROLLOUT" >/dev/null
+}
+nothing_left() {
+	local left
+	left=$(kubectl -n kube-system get daemonset,pod -l app.kubernetes.io/name=vxseal -o name) && echo "$left" && [ -z "$left" ]
 }

@@ -190,7 +190,10 @@ runtime() {
 	up containerd ctr_k8s version
 }
 
-import() { runtime && ctr_k8s images import -; }
+import() {
+	runtime </dev/null
+	ctr_k8s images import -
+}
 
 known() { "$program" kubectl --kubeconfig "$pki/$1.conf" get node "$1"; }
 

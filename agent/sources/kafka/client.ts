@@ -1,5 +1,6 @@
 // One session with a Kafka cluster: connections, metadata, offsets, fetches, publications. The only file that calls
-// kafkajs. It keeps nothing between sessions; whoever holds one closes it at the first failure and opens another.
+// kafkajs, as requestqueue.ts mends it. It keeps nothing between sessions; whoever holds one closes it at the first
+// failure and opens another.
 import { type Admin, Kafka, logLevel, Partitioners, type Producer, type RetryOptions } from 'kafkajs';
 import Cluster from 'kafkajs/src/cluster';
 import fetchRequest from 'kafkajs/src/protocol/requests/fetch/v4/request';

@@ -1,6 +1,7 @@
 // A mend of kafkajs 2.2.4. After each answer its queue of requests looks for ones that wait and sets a timer to look
 // again, though none waits, and to a time that is past: every connection wakes the process once a millisecond for ever.
-// With it the queue sets the timer only for requests that wait: for the end of a quota's throttling, or a full pipeline.
+// Mended, it sets the timer only for requests that wait for the end of a quota's throttling. What remains is its look
+// for requests that are overdue, every 100 ms.
 import RequestQueue from 'kafkajs/src/network/requestQueue';
 
 const schedule = RequestQueue.prototype.scheduleCheckPendingRequests;

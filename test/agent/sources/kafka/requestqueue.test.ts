@@ -25,14 +25,14 @@ const ask = (correlationId: number): void =>
 const answer = (correlationId: number): void =>
   queue.fulfillRequest({ correlationId, payload: Buffer.alloc(0), size: 0 });
 
-test('an idle connection wakes nobody', () => {
+test('an answer leaves no timer when nothing waits', () => {
   ask(1);
   answer(1);
   expect(sent).toEqual([1]);
   expect(jest.getTimerCount()).toBe(0);
 });
 
-test('what a throttling holds back goes out at its end, and then nobody is woken', () => {
+test('what a throttling holds back goes out at its end, and then no timer is left', () => {
   queue.maybeThrottle(THROTTLED_MS);
   ask(1);
   ask(2);
