@@ -110,6 +110,7 @@ uninstall() {
 	machine "$SERVER" helm uninstall vxseal --namespace kube-system --ignore-not-found --cascade foreground --wait \
 		--timeout "$ROLLOUT" >/dev/null
 }
+# What is left is what it says.
 nothing_left() {
 	local left
 	left=$(kubectl -n kube-system get daemonset,pod -l app.kubernetes.io/name=vxseal -o name) && echo "$left" && [ -z "$left" ]

@@ -1,6 +1,7 @@
 // The parts of kafkajs 2.2.4 that client.ts and requestqueue.ts use and the package does not declare. Its public
 // consumer reads only as a member of a group: it needs rights on groups, waits for rebalances, keeps state on the
-// broker, and passes over what it cannot decode by ending. The version is pinned exactly, and the Kafka tests hold what is declared here.
+// broker, and passes over what it cannot decode by ending. The version is pinned exactly, and tests hold what is
+// declared here.
 declare module 'kafkajs/src/cluster' {
   import type { ISocketFactory, KafkaConfig, Logger, RetryOptions } from 'kafkajs';
 
