@@ -33,6 +33,12 @@ static __always_inline int is_link_talk(struct __sk_buff *skb, const struct laye
 	return type >= ND_ROUTER_SOLICITATION && type <= ND_REDIRECT;
 }
 
+/* fe80::/10 */
+static __always_inline int is_link_local(const __u8 addr[16])
+{
+	return (*(const __be16 *)addr & bpf_htons(0xffc0)) == bpf_htons(0xfe80);
+}
+
 /* 224.0.0.0/4, 255.255.255.255, ff00::/8 */
 static __always_inline int is_multicast(const struct ip_info *ip)
 {

@@ -40,8 +40,9 @@ static __always_inline int steer_tenant(struct __sk_buff *skb, const struct conf
 {
 	if (is_multicast(ip))
 		return is_neighbour_discovery(skb, l4) ? PASS : -DROP_MULTICAST;
-	if (!own && (to || find_owner(vni, ip->src)))
-		return -DROP_SPOOFED_SOURCE;
+	/* Linux asks so whether a gateway, which may lie in the pods' own prefix, is still there (RFC 4861 §7.3.3). */
+	if (!own && to)
+		return is_link_local(ip->src) && is_neighbour_discovery(skb, l4) ? PASS : -DROP_SPOOFED_SOURCE;
 	if (own && is_remote(to))
 		return OURS;
 	if (own && to) {
