@@ -4,11 +4,11 @@ import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'n
 import { join } from 'node:path';
 import { endAgent, startAgent, waitAllUp, waitAnswering } from '../agents';
 import { status } from '../api';
+import { attachments, replaced } from '../attachments';
 import { until } from '../command';
 import { type Context, expectNone, type ProofOf } from '../context';
 import { type NodeLayout, packageRoot } from '../layout';
 import { type ProcessId, waitGone } from '../processes';
-import { attachedLinks } from '../proofs/restart';
 import { DISK_FAULTS } from './disk';
 import { underTraffic } from './undertraffic';
 import { WALL_CLOCK_FILE } from './wallclock';
@@ -55,7 +55,7 @@ const outOfMemory: ProofOf = {
   name: 'the kernel ends the agent for want of memory, again and again',
   body: async (context) => {
     const node = context.node(2);
-    const before = attachedLinks(node);
+    const before = attachments(node);
     const group = new MemoryGroup(`${context.lab.name}-memory`, TOO_LITTLE_BYTES);
     let killed = 0;
     try {
@@ -71,11 +71,7 @@ const outOfMemory: ProofOf = {
         await waitAllUp(context.lab, RECOVERY_MS);
       });
       if (killed < MEMORY_ROUNDS) throw new Error(`only ${killed} of ${MEMORY_ROUNDS} agents ended by it`);
-      const after = attachedLinks(node);
-      expectNone(
-        'programs were detached',
-        [...before].flatMap(([name, id]) => (after.get(name) === id ? [] : [name])),
-      );
+      expectNone('programs were detached', replaced(before, attachments(node)));
       return `ended ${killed} times; 0 of ${sent} packets lost, all ${before.size} programs stayed attached`;
     } finally {
       group.remove();

@@ -2,9 +2,9 @@
 // nothing through whole. Each counts the fault that was made beside the counter that must have seen it.
 import { waitAllUp } from '../agents';
 import { drops, risen, status } from '../api';
+import { attachments, replaced } from '../attachments';
 import { inNetns, ipBatch, run, until } from '../command';
 import { type Context, expectNone, type ProofOf } from '../context';
-import { attachedLinks } from '../proofs/restart';
 import { Cable, type Chances } from './cable';
 import { type Outcome, trafficOver } from './traffic';
 
@@ -146,7 +146,7 @@ const PULLED_PORT = 7083;
 const pulled: ProofOf = {
   name: 'a cable is pulled again and again, then for long',
   body: async (context) => {
-    const before = attachedLinks(context.node(2));
+    const before = attachments(context.node(2));
     const [one, two] = [context.pod(1), context.pod(2)];
     await context.endpoint(two.netns).echo(PULLED_PORT);
     const stream = context
@@ -164,11 +164,7 @@ const pulled: ProofOf = {
     carrier(context, false);
     const why = await told(context).finally(() => carrier(context, true));
     await waitAllUp(context.lab, RECOVERY_MS);
-    const after = attachedLinks(context.node(2));
-    expectNone(
-      'programs were detached',
-      [...before].flatMap(([name, id]) => (after.get(name) === id ? [] : [name])),
-    );
+    expectNone('programs were detached', replaced(before, attachments(context.node(2))));
     return `${FLAPS} times, a stream of 8 MiB whole; then told: ${why}`;
   },
 };

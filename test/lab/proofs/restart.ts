@@ -1,14 +1,11 @@
 // Proofs that traffic does not notice the agent: killed without warning and started again, or changing keys, under
 // load no packet is lost and no program is ever detached.
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
-import { loadNative } from '../../../agent/kernel/native';
 import { endAgent, startAgent, vxsealArgv, waitAllUp, waitAnswering } from '../agents';
 import { status } from '../api';
+import { attachments, replaced } from '../attachments';
 import { start } from '../command';
 import { expectNone, type ProofOf } from '../context';
 import type { StreamReport } from '../endpoint';
-import type { NodeLayout } from '../layout';
 import { unhurried } from '../patience';
 
 const ECHO_PORT = 7027;
@@ -17,25 +14,6 @@ const PACKETS_PER_SECOND = unhurried(300);
 const EXCHANGES = 20;
 /** As many at least: five seconds of it. */
 const PACKETS_LEAST = 1500;
-
-/** Pinned links that hold a device: "steer-7" -> link id. A detached link has ifindex 0. */
-export function attachedLinks(node: NodeLayout): ReadonlyMap<string, number> {
-  const native = loadNative();
-  const dir = join(node.pinDir, 'links');
-  const links = new Map<string, number>();
-  for (const name of readdirSync(dir)) {
-    const link = native.openPinned(join(dir, name));
-    const info = native.linkInfo(link);
-    link.close();
-    if (info.ifindex !== 0) links.set(name, info.id);
-  }
-  return links;
-}
-
-/** Links of `before` that `now` lacks or has as another link: taken off and put on again, with a gap. */
-function replaced(before: ReadonlyMap<string, number>, now: ReadonlyMap<string, number>): string[] {
-  return [...before].flatMap(([name, id]) => (now.get(name) === id ? [] : [name]));
-}
 
 export function expectWhole({ sent, lost, firstLost, duplicates }: StreamReport): void {
   if (lost === 0 && duplicates === 0) return;
@@ -48,7 +26,7 @@ export const killedAgent: ProofOf = {
     const node = context.node(2);
     const [from, to] = [context.endpoint(context.pod(1).netns), context.pod(2)];
     await context.endpoint(to.netns).echo(ECHO_PORT);
-    const before = attachedLinks(node);
+    const before = attachments(node);
     if (before.size === 0) throw new Error(`${node.name} has no program attached`);
 
     await from.startStream(to.address, ECHO_PORT, PACKETS_PER_SECOND);
@@ -59,10 +37,10 @@ export const killedAgent: ProofOf = {
       if (!(await from.exchange('udp', to.address, ECHO_PORT, context.payload(bytes))))
         dead.push(`${bytes} B`);
     }
-    const orphaned = replaced(before, attachedLinks(node));
+    const orphaned = replaced(before, attachments(node));
     await waitAnswering(node, startAgent(node));
     await waitAllUp(context.lab);
-    const adopted = replaced(before, attachedLinks(node));
+    const adopted = replaced(before, attachments(node));
     const stream = await from.stopStream(PACKETS_LEAST);
 
     expectNone('exchanges failed while the agent was dead', dead);

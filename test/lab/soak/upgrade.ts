@@ -3,8 +3,8 @@
 // the maps; of another layout the agent says so and does not start (kernel/datapath.ts).
 import { join } from 'node:path';
 import { endAgent, startAgent, waitAnswering } from '../agents';
+import { attachments, replaced } from '../attachments';
 import type { LabLayout, NodeLayout } from '../layout';
-import { attachedLinks } from '../proofs/restart';
 import { configure, type SoakEvent, waitSteady } from './events';
 import { powerOff, powerOn } from './machine';
 
@@ -26,11 +26,10 @@ export async function upgradeEvents(layout: LabLayout, build: string): Promise<r
 
 /** No program may leave its device on the way: links are updated, not made anew. */
 async function replace(node: NodeLayout, program: string | undefined): Promise<string> {
-  const before = attachedLinks(node);
+  const before = attachments(node);
   await endAgent(node, 'SIGTERM');
   await waitAnswering(node, startAgent(node, program));
-  const now = attachedLinks(node);
-  const gone = [...before].filter(([name, id]) => now.get(name) !== id).map(([name]) => name);
+  const gone = replaced(before, attachments(node));
   if (gone.length > 0) throw new Error(`taken off their devices: ${gone.join(', ')}`);
   return `all ${before.size} programs stayed attached`;
 }
