@@ -121,6 +121,10 @@ export function parse(said: string): Omit<Arm64, 'cases'> {
   const failed = lines.flatMap((line) => ('failed' in line ? [String(line.failed)] : []));
   if (typeof release !== 'string' || (typeof passed !== 'number' && failed.length === 0))
     throw new Error(`the arm64 machine did not get to its end:\n${said.slice(-2000)}`);
-  const programs = lines.filter((line) => 'program' in line) as unknown as Arm64['programs'];
+  // Its files are the objects by which other kernels' findings go.
+  const objectOf = (file: unknown): string => String(file).replace(/\.bpf\.o$/, '');
+  const programs = lines.flatMap((line) =>
+    'program' in line ? [{ ...line, object: objectOf(line.object), program: objectOf(line.program) }] : [],
+  ) as unknown as Arm64['programs'];
   return { release, programs, passed: typeof passed === 'number' ? passed : 0, failed };
 }
