@@ -13,8 +13,8 @@
  * overlay, and pods' traffic to the world stays as the primary CNI made it; what names a remote pod, or joins a pod
  * and a peer's node, belongs inside. `wire`: the device is the underlay, where our own pods are not to be found
  * either; elsewhere a bridge may lead to them. What a permissive pod sent (steer's stamp) may reach what nobody has
- * adopted: judged here by where it leads in the end, as the node may have translated it. Returns PASS or
- * -DROP_CLEAR_EGRESS.
+ * adopted: judged here by where it leads in the end, as the node may have translated it. Returns PASS,
+ * -DROP_CLEAR_EGRESS or -DROP_ROUTER.
  */
 static __always_inline int refuse_clear(struct __sk_buff *skb, const struct config *cfg, const struct ip_info *ip,
 					int wire)
@@ -25,6 +25,8 @@ static __always_inline int refuse_clear(struct __sk_buff *skb, const struct conf
 
 	if (skb->tc_index == stamp_steered(cfg))
 		return -DROP_CLEAR_EGRESS;
+	if (is_forwarded_link_talk(skb))
+		return -DROP_ROUTER;
 	if (skb->tc_index && skb->tc_index == stamp_clear_sent(cfg) && is_unadopted(to) && is_pod_range(from) &&
 	    !is_remote(from)) {
 		count_clear(DIR_EGRESS, skb->len);

@@ -47,14 +47,6 @@ static __noinline int answer_probe(struct __sk_buff *skb, const struct config *c
 	return REDIRECTED;
 }
 
-static __always_inline int is_endpoint(__u32 vni, const __u8 addr[16])
-{
-	struct endpoint_key key = { .vni = vni };
-
-	__builtin_memcpy(key.addr, addr, 16);
-	return bpf_map_lookup_elem(&endpoints, &key) != 0;
-}
-
 /*
  * Whether the frame speaks for `peer` and is for this node. Between tenants it travels under the serving one's VNI: then
  * one end is of `vni`, and the other's owner is looked up in its own. Returns the VNI of the receiver, or -DROP_*. Not

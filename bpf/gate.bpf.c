@@ -15,6 +15,8 @@
 static __always_inline int refuse_unopened(struct __sk_buff *skb, const struct pod_value *pod,
 					   const struct overlay_value *from, int in_clear)
 {
+	if (is_forwarded_link_talk(skb))
+		return -DROP_ROUTER;
 	if (!in_clear)
 		return is_remote(from) ? -DROP_NAKED_INNER : PASS;
 	if (!(pod->flags & POD_F_PERMISSIVE) || (is_remote(from) && !is_unadopted(from)))
@@ -54,7 +56,7 @@ static __always_inline int gate_frame(struct __sk_buff *skb)
 			return err;
 	}
 	if (!opened && pod->vni != cfg->host_vni)
-		return is_neighbour_discovery(skb, &l4) ? PASS : -DROP_TENANT;
+		return is_neighbour_discovery(skb, &ip) ? PASS : -DROP_TENANT;
 	/* Nobody's in this VNI: another tenant's, over a way that still stands. */
 	if (pod->vni != cfg->host_vni && !find_owner(pod->vni, ip.src)) {
 		found = find_way(pod->vni, ip.dst, ip.src);

@@ -8,14 +8,17 @@
 
 #include "layer4.h"
 
-/* Solicitations and advertisements between a pod and its gateway (RFC 4861 §4.3, §4.4). */
-static __always_inline int is_neighbour_discovery(struct __sk_buff *skb, const struct layer4 *l4)
+/*
+ * Solicitations and advertisements between a pod and its gateway (RFC 4861 §4.3, §4.4). Nothing that hides them is taken
+ * for one: honest ones have no header in between, and what a router must refuse later is to be seen there at one glance.
+ */
+static __always_inline int is_neighbour_discovery(struct __sk_buff *skb, const struct ip_info *ip)
 {
 	__u8 type = 0;
 
-	if (l4->protocol != IPPROTO_ICMPV6 || l4->later)
+	if (ip->ethertype != bpf_htons(ETH_P_IPV6) || ip->protocol != IPPROTO_ICMPV6)
 		return 0;
-	bpf_skb_load_bytes(skb, l4->offset, &type, 1);
+	bpf_skb_load_bytes(skb, ETH_HLEN + IP6_HEADER, &type, 1);
 	return type == ND_NEIGHBOUR_SOLICITATION || type == ND_NEIGHBOUR_ADVERTISEMENT;
 }
 
@@ -31,6 +34,14 @@ static __always_inline int is_link_talk(struct __sk_buff *skb, const struct laye
 		return 0;
 	bpf_skb_load_bytes(skb, l4->offset, &type, 1);
 	return type >= ND_ROUTER_SOLICITATION && type <= ND_REDIRECT;
+}
+
+static __always_inline int is_endpoint(__u32 vni, const __u8 addr[16])
+{
+	struct endpoint_key key = { .vni = vni };
+
+	__builtin_memcpy(key.addr, addr, 16);
+	return bpf_map_lookup_elem(&endpoints, &key) != 0;
 }
 
 /* fe80::/10 */

@@ -168,6 +168,22 @@ static __always_inline int parse_addresses(struct __sk_buff *skb, struct ip_info
 	return parse_ip((void *)(long)skb->data, (void *)(long)skb->data_end, ip);
 }
 
+/*
+ * Neighbour discovery (RFC 4861 §4) that a router has passed on, which lowers its hop limit: nobody may believe it (§7.1).
+ * A tenant's pod may say nothing but that to its node, whose routing would carry it to whom it has no tunnel, and in clear.
+ */
+static __always_inline int is_forwarded_link_talk(struct __sk_buff *skb)
+{
+	__u8 head[8], type;
+
+	if (bpf_skb_load_bytes_relative(skb, 0, head, sizeof(head), BPF_HDR_START_NET) || head[0] >> 4 != 6 ||
+	    head[6] != IPPROTO_ICMPV6 || head[7] == 255)
+		return 0;
+	if (bpf_skb_load_bytes_relative(skb, IP6_HEADER, &type, 1, BPF_HDR_START_NET))
+		return 0;
+	return type >= ND_ROUTER_SOLICITATION && type <= ND_REDIRECT;
+}
+
 /* Any further tag behind the one that the kernel took off into skb->vlan_tci. */
 static __always_inline int is_tag(__be16 ethertype)
 {

@@ -39,10 +39,13 @@ static __always_inline int steer_tenant(struct __sk_buff *skb, const struct conf
 					const struct overlay_value *to)
 {
 	if (is_multicast(ip))
-		return is_neighbour_discovery(skb, l4) ? PASS : -DROP_MULTICAST;
-	/* Linux asks so whether a gateway, which may lie in the pods' own prefix, is still there (RFC 4861 §7.3.3). */
-	if (!own && to)
-		return is_link_local(ip->src) && is_neighbour_discovery(skb, l4) ? PASS : -DROP_SPOOFED_SOURCE;
+		return is_neighbour_discovery(skb, ip) ? PASS : -DROP_MULTICAST;
+	if (!own && to) {
+		if (!is_link_local(ip->src) || !is_neighbour_discovery(skb, ip))
+			return -DROP_SPOOFED_SOURCE;
+		/* Linux asks so whether a gateway, which may lie in the pods' own prefix, is still there (RFC 4861 §7.3.3). */
+		return is_endpoint(vni, ip->dst) ? -DROP_ROUTER : PASS;
+	}
 	if (own && is_remote(to))
 		return OURS;
 	if (own && to) {
@@ -51,7 +54,7 @@ static __always_inline int steer_tenant(struct __sk_buff *skb, const struct conf
 		if (result == REDIRECTED || result == -DROP_ROUTER)
 			return result;
 	}
-	return is_neighbour_discovery(skb, l4) ? PASS : -DROP_TENANT;
+	return is_neighbour_discovery(skb, ip) ? PASS : -DROP_TENANT;
 }
 
 static __always_inline int steer_frame(struct __sk_buff *skb, __u32 *peer)

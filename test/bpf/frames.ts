@@ -24,6 +24,8 @@ export interface IpOptions {
   /** IPv4 flags and fragment offset, e.g. 0x4000 for DF. */
   readonly fragment?: number;
   readonly options?: Buffer;
+  /** IPv6; 64 where not given. */
+  readonly hopLimit?: number;
 }
 
 /** An IP packet of the family of its addresses. */
@@ -34,7 +36,7 @@ export function packet(source: string, destination: string, payload: Buffer, giv
     header.writeUInt8(0x60, 0);
     header.writeUInt16BE(payload.length, 4);
     header.writeUInt8(protocol, 6);
-    header.writeUInt8(64, 7);
+    header.writeUInt8(given.hopLimit ?? 64, 7);
     ip(source).copy(header, 8);
     ip(destination).copy(header, 24);
     return Buffer.concat([header, payload]);

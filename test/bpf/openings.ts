@@ -35,5 +35,9 @@ export const icmp = (
   inner: Buffer = Buffer.alloc(0),
 ): Buffer => {
   const head = Buffer.from([type, 0, 0, 0, id >> 8, id & 255, 0, 1]);
-  return ethernet(packet(from, to, Buffer.concat([head, inner]), { protocol: from.includes(':') ? 58 : 1 }));
+  // Neighbour discovery as it is on its link (RFC 4861 §7.1).
+  const given = from.includes(':')
+    ? { protocol: 58, ...(type >= 133 && type <= 137 && { hopLimit: 255 }) }
+    : { protocol: 1 };
+  return ethernet(packet(from, to, Buffer.concat([head, inner]), given));
 };

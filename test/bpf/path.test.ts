@@ -45,8 +45,11 @@ beforeEach(() => world.drops());
 
 const clear = (from: string, to: string): Buffer => ethernet(packet(from, to, udp(1, 2, Buffer.from('x'))));
 
-const icmp6 = (from: string, to: string, type: number): Buffer =>
-  ethernet(packet(from, to, Buffer.concat([Buffer.from([type]), Buffer.alloc(23)]), { protocol: 58 }));
+/** Of one link, as honest neighbour discovery is: nobody has forwarded it. */
+const icmp6 = (from: string, to: string, type: number, hopLimit = 255): Buffer =>
+  ethernet(
+    packet(from, to, Buffer.concat([Buffer.from([type]), Buffer.alloc(23)]), { protocol: 58, hopLimit }),
+  );
 
 /** ICMPv6 behind so many hop-by-hop options headers. */
 function hidden(type: number, headers: number): Buffer {
@@ -145,6 +148,11 @@ describe('fence, on what leaves over any other device', () => {
     ['node to node', clear(NODE_A, NODE_B), PASS, []],
     ['IPv6, pod to remote pod', clear(POD6, REMOTE6), DROPPED, refused],
     ['ARP', ethernet(Buffer.alloc(46), 0x0806), PASS, []],
+    ['a neighbour solicitation', icmp6('2001:db8::1', '2001:db8::2', 135), PASS, []],
+    ['one that was forwarded', icmp6(POD6, '2001:db8::2', 135, 254), DROPPED, ['egress:router']],
+    ['an answer that was forwarded', icmp6(POD6, '2001:db8::2', 136, 1), DROPPED, ['egress:router']],
+    ['a ping that was forwarded', icmp6(POD6, '2001:db8::2', 128, 63), PASS, []],
+    ['a listener’s report', icmp6('fe80::1', 'ff02::16', 143, 1), PASS, []],
   ];
   test.each(table)('%s', (_name, frame, verdict, drops) => {
     expect([world.tc('fence', frame).retval, world.drops()]).toEqual([verdict, drops]);
@@ -381,6 +389,8 @@ describe('a tenant’s pod (VNI 43 beside the host’s 42)', () => {
   });
   afterAll(() => other.close());
 
+  const posing = (from: string, to: string): Buffer =>
+    ethernet(packet(from, to, Buffer.concat([Buffer.from([135]), Buffer.alloc(23)]), { protocol: 58 }));
   const nd = (to: string, type = 135): Buffer => icmp6('fe80::2', to, type);
   const sent: Case[] = [
     ['to its own VNI elsewhere', clear(POD, REMOTE), REDIRECTED, []],
@@ -404,6 +414,12 @@ describe('a tenant’s pod (VNI 43 beside the host’s 42)', () => {
     ['a ping from it', nd('fd01::1', 128), DROPPED, ['egress:spoofed_source']],
     ['a router advertisement', nd('ff02::1', 134), DROPPED, ['egress:router']],
     ['a neighbour’s answer to another pod here', icmp6(POD6, 'fd01::4', 136), DROPPED, ['egress:router']],
+    ['the same from its link-local address', nd('fd01::4', 136), DROPPED, ['egress:router']],
+    ['a solicitation to another pod here from it', nd('fd01::4'), DROPPED, ['egress:router']],
+    ['IPv4 that says it is ICMPv6, to the world', posing(POD, WORLD), DROPPED, ['egress:tenant']],
+    ['the same from a stranger’s address', posing(WORLD, '203.0.113.1'), DROPPED, ['egress:tenant']],
+    ['the same to every host', posing(POD, '224.0.0.1'), DROPPED, ['egress:multicast']],
+    ['a solicitation behind a hop-by-hop header', hidden(135, 1), DROPPED, ['egress:multicast']],
     ['a ping to another pod here', icmp6(POD6, 'fd01::4', 128), REDIRECTED, []],
     ['ARP', ethernet(Buffer.alloc(46), 0x0806), PASS, []],
   ];
@@ -419,6 +435,8 @@ describe('a tenant’s pod (VNI 43 beside the host’s 42)', () => {
     ['the world', clear(WORLD, POD), tenant, tenant],
     ['a neighbour advertisement', icmp6('fe80::1', POD6, 136), [], tenant],
     ['the gateway’s answer to its link-local address', icmp6('fd01::1', 'fe80::2', 136), [], []],
+    ['one that was forwarded', icmp6('fd09::1', POD6, 136, 254), ['ingress:router'], tenant],
+    ['IPv4 that says it is ICMPv6', posing(WORLD, POD), tenant, tenant],
     ['ARP', ethernet(Buffer.alloc(46), 0x0806), [], []],
   ];
   test.each(arriving)('takes from the host: %s', (_name, frame, drops, approved) => {

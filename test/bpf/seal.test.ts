@@ -103,6 +103,8 @@ describe('the counter', () => {
 
 describe('what seal refuses', () => {
   const clear = (from: string, to: string): Buffer => ethernet(packet(from, to, udp(1, 2, Buffer.from('x'))));
+  const solicitation = (to: string, hopLimit: number): Buffer =>
+    ethernet(packet('2001:db8::9', to, Buffer.from([135, ...Buffer.alloc(23)]), { protocol: 58, hopLimit }));
   const table: [string, string, () => Buffer, string, { gsoSize?: number }?][] = [
     ['VXLAN that steer did not make', 'seal', () => outer(inner(60)), 'forged_vxlan'],
     ['VXLAN of a frame that was only opened', 'seal_opened', () => outer(inner(60)), 'forged_vxlan'],
@@ -146,6 +148,7 @@ describe('what seal refuses', () => {
       () => clear('10.2.0.2', '10.1.0.9'),
       'clear_egress',
     ],
+    ['forwarded neighbour discovery', 'seal', () => solicitation('2001:db8::1', 254), 'router'],
     [
       'too short for VXLAN',
       'seal_steered',
@@ -163,6 +166,7 @@ describe('what seal refuses', () => {
     ['pod to the world', () => clear('10.1.0.2', '198.51.100.1')],
     ['node to the world', () => clear(NODE_A, '198.51.100.1')],
     ['ARP', () => ethernet(Buffer.alloc(46), 0x0806)],
+    ['neighbour discovery', () => solicitation('2001:db8::1', 255)],
   ])('lets pass unchanged: %s', (_name, frame) => {
     const result = world.tc('seal', frame());
     expect([result.retval, world.drops()]).toEqual([PASS, []]);
