@@ -2,17 +2,24 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadNative } from '../../agent/kernel/native';
+import { PROGRAM_NAMES } from '../../agent/kernel/programs';
 import { inNetns, run } from './command';
 import type { NodeLayout } from './layout';
 
-/** In the upper half of the handle of every filter of ours (kernel/filters.ts). */
-const OUR_FILTERS = 0x7678;
+/** Of a filter: its handle less the program's number (agent/kernel/filters.ts). */
+const FIRST_HANDLE = 0x7678_0001;
 
-/** "steer-7" or "eth0 egress 0x76780001" -> the link's id or the filter's handle. A detached link is left out. */
+/**
+ * "steer-7", program and ifindex -> the link's id, or the filter's handle. A detached link is left out. A filter that
+ * was taken off and put on again between two looks is not told apart; a link is.
+ */
 export type Attachments = ReadonlyMap<string, number>;
 
+/** Throws where there is nothing, or where the agent remembers a filter that its device has not. */
 export function attachments(node: NodeLayout): Attachments {
-  return new Map([...attachedLinks(node), ...filters(node)]);
+  const found = new Map([...attachedLinks(node), ...filters(node)]);
+  if (found.size === 0) throw new Error(`${node.name} has no program attached`);
+  return found;
 }
 
 /** What `before` has and `now` lacks or has as another: taken off and put on again, with a gap. */
@@ -31,15 +38,28 @@ function attachedLinks(node: NodeLayout): [string, number][] {
   });
 }
 
+/** What the agent has marked as filters of its own, each looked for at its device. */
 function filters(node: NodeLayout): [string, number][] {
+  const marks = readdirSync(join(node.pinDir, 'filters'));
+  if (marks.length === 0) return [];
   const ask = <T>(argv: readonly string[]): T[] => JSON.parse(run(inNetns(node.netns, argv))) as T[];
-  const hooks = ask<{ ifname: string }>(['ip', '-j', 'link']).flatMap(({ ifname }) =>
-    ['ingress', 'egress'].map((direction) => [ifname, direction] as const),
+  const devices = new Map(
+    ask<{ ifindex: number; ifname: string }>(['ip', '-j', 'link']).map(({ ifindex, ifname }) => [
+      ifindex,
+      ifname,
+    ]),
   );
-  return hooks.flatMap(([ifname, direction]) =>
-    ask<{ options?: { handle?: string } }>(['tc', '-j', 'filter', 'show', 'dev', ifname, direction])
-      .map(({ options }) => options?.handle ?? '')
-      .filter((handle) => Number(handle) >>> 16 === OUR_FILTERS)
-      .map((handle): [string, number] => [`${ifname} ${direction} ${handle}`, Number(handle)]),
-  );
+  return marks.map((mark) => {
+    const [, program = '', ifindex = ''] = /^(.+)-(\d+)$/.exec(mark) ?? [];
+    const handle = FIRST_HANDLE + (PROGRAM_NAMES as readonly string[]).indexOf(program);
+    const device = devices.get(Number(ifindex));
+    const there = ['ingress', 'egress'].flatMap((direction) =>
+      device === undefined
+        ? []
+        : ask<{ options?: { handle?: string } }>(['tc', '-j', 'filter', 'show', 'dev', device, direction]),
+    );
+    if (!there.some(({ options }) => Number(options?.handle) === handle))
+      throw new Error(`${node.name}: no filter of ${program} at device ${device ?? ifindex}`);
+    return [mark, handle];
+  });
 }
