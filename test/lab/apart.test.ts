@@ -3,13 +3,13 @@ import { randomBytes } from 'node:crypto';
 import { logTail } from './agents';
 import { Context, prove } from './context';
 import { bringUp } from './lab';
-import { labLayout, PLAIN_SHAPE } from './layout';
+import { type LabShape, labLayout, PLAIN_SHAPE } from './layout';
 import { TENANT_PROOFS } from './proofs/all';
 import { reachUnseen } from './proofs/reach';
 import { teardown } from './teardown';
 
 const NAME = `a${randomBytes(3).toString('hex')}`;
-const SHAPE = { ...PLAIN_SHAPE, tenants: 2 };
+const SHAPE: LabShape = { ...PLAIN_SHAPE, tenants: 2, overlay: [4, 6], underlay: [4, 6] };
 const TIMEOUT_MS = 180_000;
 let context: Context | undefined;
 

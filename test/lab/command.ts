@@ -40,6 +40,15 @@ export function run(argv: readonly string[], input = '', timeoutMs = patient(60_
   return outcome.stdout;
 }
 
+/** Throws where there is no such device. */
+export function linkMac(netns: string, device: string): string {
+  const [link] = JSON.parse(run(['ip', '-n', netns, '-j', 'link', 'show', 'dev', device])) as {
+    address: string;
+  }[];
+  if (link === undefined) throw new Error(`no device ${device} in ${netns}`);
+  return link.address;
+}
+
 /** Like tryRun, leaving the event loop free: several at once, or beside running traffic. */
 export function start(argv: readonly string[], timeoutMs = patient(60_000)): Promise<Outcome> {
   const [file = '', ...rest] = argv;

@@ -8,11 +8,11 @@ import { madeAnew, overtaken } from './overtaken';
 import { clearIsSeen, reachUnseen } from './reach';
 import { killedAgent, rotatedKeys } from './restart';
 import { speed } from './speed';
-import { tenantsApart, tenantsShut } from './tenants';
+import { tenantsApart, tenantsShut, tenantsSilent } from './tenants';
 import { nothingAstray } from './uplink';
 
 /** For labs of several tenants: where there is one they would hold whatever happens. */
-export const TENANT_PROOFS: readonly ProofOf[] = [tenantsApart, tenantsShut];
+export const TENANT_PROOFS: readonly ProofOf[] = [tenantsApart, tenantsShut, tenantsSilent];
 
 const ALL_PROOFS: readonly ProofOf[] = [
   attachLowersMtu,

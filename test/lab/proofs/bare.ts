@@ -1,7 +1,7 @@
 // Proofs where a packet begins with its IP header: on devices without a link layer, as VPNs and IP tunnels are, and behind
 // a generic XDP program of somebody else's, whose copy of the packet has lost the length of its Ethernet header.
 import { status } from '../api';
-import { inNetns, ipBatch, run, tryRun, until } from '../command';
+import { inNetns, ipBatch, linkMac, run, tryRun, until } from '../command';
 import type { Context } from '../context';
 import { ethernet, udp } from '../frames';
 import type { NodeLayout } from '../layout';
@@ -108,9 +108,6 @@ const behindGenericXdp: Forgery = {
       const { netns } = victim(context);
       const object = foreignXdp(victim(context), 'xdp.frags');
       run(inNetns(netns, ['ip', 'link', 'set', LINK, 'xdpgeneric', 'obj', object, 'sec', 'xdp.frags']));
-      const mac = (where: string, device: string): string =>
-        (JSON.parse(run(['ip', '-n', where, '-j', 'link', 'show', 'dev', device]))[0] as { address: string })
-          .address;
       const packet = udp(
         { from: context.pod(1).address, to: address(context, 1) },
         SINK_PORT,
@@ -119,7 +116,7 @@ const behindGenericXdp: Forgery = {
       );
       await context
         .endpoint(guest)
-        .sendFrames('eth0', [ethernet(mac(guest, 'eth0'), mac(netns, LINK), packet)]);
+        .sendFrames('eth0', [ethernet(linkMac(guest, 'eth0'), linkMac(netns, LINK), packet)]);
       return 1;
     }),
 };

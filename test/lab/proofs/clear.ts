@@ -1,19 +1,11 @@
 // Forgeries without a key: VXLAN in clear from every side, and overlay addresses outside the tunnel.
-import { ipBatch, run, tryRun } from '../command';
+import { ipBatch, linkMac, run, tryRun } from '../command';
 import type { Context } from '../context';
 import { ethernet, udp, vxlan } from '../frames';
 import { type NodeLayout, VNI, VXLAN_PORT } from '../layout';
 import { type Forgery, SINK_PORT, sendFromWire, strangerOf, victim } from './sink';
 
 const STRANGER_MAC = '02:1a:b0:09:00:01';
-
-const linkMac = (netns: string, device: string): string => {
-  const [link] = JSON.parse(run(['ip', '-n', netns, '-j', 'link', 'show', 'dev', device])) as {
-    address: string;
-  }[];
-  if (link === undefined) throw new Error(`no device ${device} in ${netns}`);
-  return link.address;
-};
 
 /** An inner IP packet as if the pod of node 1 had sent it to the pod of node 2. */
 const innerPacket = (context: Context, tag: Buffer): Buffer =>

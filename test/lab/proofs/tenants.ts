@@ -1,8 +1,10 @@
 // Proofs that tenants do not see each other (every tenant's pods have the same addresses): each pod reaches its own
 // tenant's, and what was sent in one tenant arrives there once and nowhere else.
 import { drops, risen } from '../api';
+import { linkMac, until } from '../command';
 import { type Context, expectNone, type ProofOf } from '../context';
-import type { PodLayout } from '../layout';
+import { ethernet, ipPacket } from '../frames';
+import { type PodLayout, seenIn } from '../layout';
 
 const SINK_PORT = 7047;
 const ECHO_PORT = 7048;
@@ -10,6 +12,9 @@ const NODE_ECHO_PORT = 7049;
 const NODE_SINK_PORT = 7050;
 const SETTLE_TIMEOUT_MS = 5000;
 const ROUNDS = 20;
+const ICMPV6 = 58;
+/** RFC 4861 §4.3 */
+const NEIGHBOUR_SOLICITATION = 135;
 
 const podsOf = ({ lab }: Context): PodLayout[] => lab.nodes.flatMap((node) => node.pods);
 
@@ -139,5 +144,38 @@ export const tenantsShut: ProofOf = {
         throw new Error(`${reason} rose by ${grown.get(reason) ?? 0}, not by ${each * tenants.length}`);
     await sentByNodes(context);
     return `${tenants.length} pods asked ${nodes.length} nodes and were asked by them: no answer, tenant +${grown.get('tenant')}`;
+  },
+};
+
+/**
+ * Neighbour discovery is all that its node takes from a tenant's pod, and the node's routing would carry it on. In IPv4
+ * there is none, whatever the protocol's number says; in IPv6 nobody lets out what was forwarded.
+ */
+export const tenantsSilent: ProofOf = {
+  name: "a tenant's pod gets nothing out as neighbour discovery",
+  body: async (context) => {
+    const before = await dropsOfAll(context);
+    const sent = { tenant: 0, router: 0 };
+    for (const family of context.lab.shape.overlay) {
+      const { nodes } = seenIn(context.lab, family);
+      for (const [index, node] of nodes.entries()) {
+        const to = nodes[(index + 1) % nodes.length]?.address ?? '';
+        for (const pod of node.pods.filter(({ tenant }) => tenant > 1)) {
+          const message = Buffer.concat([Buffer.from([NEIGHBOUR_SOLICITATION]), context.payload(60)]);
+          const packet = ipPacket({ from: pod.address, to }, message, ICMPV6);
+          const gatewayMac = linkMac(node.netns, pod.hostDevice);
+          await context.endpoint(pod.netns).sendFrames('eth0', [ethernet(pod.mac, gatewayMac, packet)]);
+          sent[family === 4 ? 'tenant' : 'router'] += 1;
+        }
+      }
+    }
+    if (sent.tenant + sent.router === 0) throw new Error('this proof needs two tenants: --tenants 2');
+    const grown = await until('every one of them is counted', SETTLE_TIMEOUT_MS, async () => {
+      const now = risen(before, await dropsOfAll(context));
+      return Object.entries(sent).every(([reason, count]) => (now.get(reason) ?? 0) >= count)
+        ? now
+        : undefined;
+    });
+    return `${sent.tenant} over IPv4, ${sent.router} over IPv6: tenant +${grown.get('tenant') ?? 0}, router +${grown.get('router') ?? 0}`;
   },
 };
